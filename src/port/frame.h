@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <string.h>
+
+#include "base/base.h"
+#include "wire/eth.h"
+
+/* A frame on its way through the switch (design D3).
+ *
+ * The front of it (the head) was copied once into the worker's memory and is what gets checked and delivered; the rest
+ * (the body) is borrowed where the sender put it (guest memory, a kernel ring) and valid until the batch is returned.
+ * Inside the switch a frame is always without its 802.1Q tag: `vlan` says which VLAN it belongs to. Ports that send
+ * tagged get the tag put into the head just before (frame_push_tag), and taken out after.
+ */
+#define FRAME_HEAD_MAX 128 /* Ethernet, VLAN, IPv6 with some options, TCP with all options */
+#define FRAME_BATCH 64	   /* frames a worker handles at once */
+#define FRAME_BYTES_MAX 65550 /* 64 KiB of IP and an Ethernet header */
+#define FRAME_MTU_MIN 68      /* RFC 791 */
+#define FRAME_MTU_MAX 65535
+
+/* A borrowed piece of the body. */
+struct frame_span {
+	const uint8_t *p;
+	uint32_t len;
+};
+
+/* Checksum and segmentation work left to do, in the terms of virtio_net_hdr (virtio 1.2, 5.1.6); all zero: none.
+ * Offsets count from the first byte of the frame. Checked when the frame was received. */
+struct frame_offload {
+	uint8_t flags;
+	uint8_t gso_type;
+	uint16_t gso_size;
+	uint16_t hdr_len;
+	uint16_t csum_start;
+	uint16_t csum_offset;
+};
+
+struct frame {
+	uint32_t len;	      /* bytes, head and body, without FCS */
+	uint32_t head_len;    /* bytes of it at data[] */
+	uint8_t *data;	      /* the head, in room[] */
+	struct frame_span *body;
+	uint16_t n_body;
+	uint16_t vlan; /* VID, set by forwarding */
+	uint16_t pcp;  /* 802.1Q priority and DEI bits (of a TCI: 0xf000) */
+	bool tagged;   /* a tag is in the head just now */
+	uint32_t hash; /* flow hash; valid if hash_known */
+	bool hash_known;
+	struct frame_offload off;
+	uint8_t room[VLAN_TAG_BYTES + FRAME_HEAD_MAX + 4]; /* head with space for a tag before it */
+};
+
+/* Frames received together, in the worker's memory. rx appends to it. */
+struct frame_batch {
+	unsigned n;
+	unsigned n_spans;
+	struct frame f[FRAME_BATCH];
+	struct frame_span spans[2048]; /* holds at least one chain of the longest kind */
+};
+
+/* Where rx begins to write the head of frame @f; sets f->data. */
+static inline uint8_t *frame_head_begin(struct frame *f)
+{
+	f->data = f->room + VLAN_TAG_BYTES;
+	f->tagged = false;
+	f->hash_known = false;
+	f->off = (struct frame_offload){0};
+	return f->data;
+}
+
+/* Put a tag with @tci into the head / take it out again. Offload offsets move with it. Hot. */
+static inline void frame_push_tag(struct frame *f, uint16_t tci)
+{
+	f->data -= VLAN_TAG_BYTES;
+	memmove(f->data, f->data + VLAN_TAG_BYTES, 12);
+	be16_put(f->data + 12, ETH_P_VLAN);
+	be16_put(f->data + 14, tci);
+	f->len += VLAN_TAG_BYTES;
+	f->head_len += VLAN_TAG_BYTES;
+	f->off.csum_start = (uint16_t)(f->off.csum_start + VLAN_TAG_BYTES);
+	f->off.hdr_len = (uint16_t)(f->off.hdr_len + VLAN_TAG_BYTES);
+	f->tagged = true;
+}
+
+static inline void frame_pop_tag(struct frame *f)
+{
+	memmove(f->data + VLAN_TAG_BYTES, f->data, 12);
+	f->data += VLAN_TAG_BYTES;
+	f->len -= VLAN_TAG_BYTES;
+	f->head_len -= VLAN_TAG_BYTES;
+	f->off.csum_start = (uint16_t)(f->off.csum_start - VLAN_TAG_BYTES);
+	f->off.hdr_len = (uint16_t)(f->off.hdr_len - VLAN_TAG_BYTES);
+	f->tagged = false;
+}

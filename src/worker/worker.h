@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "base/base.h"
+#include "base/err.h"
+#include "fwd/fwd.h"
+#include "port/port.h"
+
+/* Workers: pinned threads that take batches from the queues they own, have them forwarded, and return them. A queue
+ * that stays empty for spin_us is put to sleep (its notification armed); a worker without a queue awake sleeps in
+ * epoll_wait (design D12).
+ *
+ * Thread: everything here is called by the control thread.
+ */
+struct workers;
+
+struct workers_conf {
+	unsigned n;		   /* 1 .. WORKERS_MAX */
+	int cpu[WORKERS_MAX];	   /* to pin to; -1: not pinned */
+	unsigned spin_us;	   /* an empty queue is polled this long before it sleeps */
+};
+#define WORKER_SPIN_US_DEFAULT 20
+#define WORKER_SPIN_US_MAX 1000000
+
+/* Start the threads. @attention_fd (an eventfd) is written when some port asked for attention. NULL: *e says why. */
+struct workers *workers_new(const struct workers_conf *conf, struct fwd *fwd, int attention_fd, struct err *e);
+/* Stop and join. All queues must have been removed. */
+void workers_free(struct workers *w);
+
+/* Give receive queue @q of @p to the worker with the fewest queues. @poll_fd as in struct port_host. */
+int workers_queue_add(struct workers *w, struct port *p, unsigned q, int poll_fd, struct err *e);
+/* Take it back: no worker touches it when this returns. No effect if nobody has it. */
+void workers_queue_remove(struct workers *w, struct port *p, unsigned q);
+/* Wait for a grace period: everything unpublished before is used by nobody after. */
+void workers_quiesce(void);
+
+struct worker_stats {
+	int cpu;
+	unsigned queues, awake; /* owned; of these not asleep */
+	uint64_t rounds;	/* passes over the queues that are awake */
+	uint64_t busy_rounds;	/* of these with at least one frame */
+	uint64_t frames;
+	uint64_t sleeps;	/* times in epoll_wait without a time limit */
+	uint64_t cpu_ns;	/* CPU time of the thread */
+};
+unsigned workers_count(const struct workers *w);
+void workers_stats(const struct workers *w, unsigned i, struct worker_stats *s);
