@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+# What people type. The build itself is meson's; this only names the common calls. `make help` lists them.
+
+BUILD := build
+ASAN := build-asan
+CLANG := build-clang
+FUZZ := build-fuzz
+SECONDS := 60
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: build run test test-asan bench lint fuzz install clean help deps-%
+.DEFAULT_GOAL := build
+# Two package installations at once would wait for the same lock; ninja brings the parallelism.
+.NOTPARALLEL:
+
+build: deps-build $(BUILD)/build.ninja ## compile (default)
+	@ninja -C $(BUILD)
+
+run: deps-run build ## show it: two real guests through the switch, and an uplink
+	@devtools/run-demo --build $(BUILD)
+
+test: deps-test build ## all tests: unit, namespaces, real guests
+	@devtools/test --build $(BUILD) unit net vm
+
+test-asan: deps-test $(ASAN)/build.ninja ## unit and namespace tests under the address and undefined-behaviour sanitizers
+	@ninja -C $(ASAN)
+	@devtools/test --build $(ASAN) unit net
+
+bench: deps-bench build ## measure, beside the peers
+	@devtools/bench --build $(BUILD)
+
+lint: deps-lint $(BUILD)/build.ninja $(CLANG)/build.ninja ## format, static analysis, our own checks
+	@devtools/lint --gcc $(BUILD) --clang $(CLANG)
+
+fuzz: deps-fuzz $(FUZZ)/build.ninja ## each fuzzer for a minute (SECONDS=60)
+	@ninja -C $(FUZZ)
+	@devtools/fuzz --build $(FUZZ) --seconds $(SECONDS)
+
+install: build ## install (DESTDIR, and meson's prefix)
+	@meson install -C $(BUILD) --no-rebuild
+
+clean: ## remove the build directories, and with them the cached guest
+	@rm -rf $(BUILD) $(ASAN) $(CLANG) $(FUZZ)
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.* ## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
+
+deps-%:
+	@devtools/deps $*
+
+$(BUILD)/build.ninja:
+	@meson setup $(BUILD)
+
+$(ASAN)/build.ninja:
+	@meson setup $(ASAN) --buildtype=debug -Db_sanitize=address,undefined
+
+$(CLANG)/build.ninja:
+	@CC=clang meson setup $(CLANG)
+
+$(FUZZ)/build.ninja:
+	@CC=clang meson setup $(FUZZ) --buildtype=debugoptimized -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false
