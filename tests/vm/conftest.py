@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
-from guest import Guest  # noqa: E402  pylint: disable=wrong-import-position
+from real_guest import Guest  # noqa: E402  pylint: disable=wrong-import-position
 
 
 @pytest.hookimpl(hookwrapper=True)

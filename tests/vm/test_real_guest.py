@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from guest import Cable, GuestError, copy_file
+from real_guest import Cable, GuestError, copy_file
 
 MAC = ["52:54:00:00:00:01", "52:54:00:00:00:02"]
 
@@ -78,7 +78,7 @@ def test_a_running_guest_migrates(boot):
 
 
 def test_a_guest_dies_with_the_process_that_started_it(tmp_path):
-    script = "import os; from guest import Guest; g = Guest('orphan'); print(g.process.pid, flush=True); os._exit(1)"
+    script = "import os; from real_guest import Guest; g = Guest('orphan'); print(g.process.pid, flush=True); os._exit(1)"
     starter = subprocess.run(
         [sys.executable, "-c", script], cwd=Path(__file__).parent, env=os.environ | {"TMPDIR": str(tmp_path)},
         capture_output=True, text=True, check=False,
