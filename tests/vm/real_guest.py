@@ -209,17 +209,22 @@ class Guest:
         return args, fds
 
     def _read_answers(self):
-        with self._channel.makefile("rb") as channel:
-            while line := channel.readline():
-                words = line.split()
-                if words == [b"ready"]:
-                    self._fail_pending()
-                    self._ready.set()
-                elif len(words) == 3:
-                    self._take_answer(int(words[0]), int(words[1]), channel.read(int(words[2])))
+        try:
+            with self._channel.makefile("rb") as channel:
+                while line := channel.readline():
+                    self._read_answer(line.split(), channel)
+        except OSError:
+            pass  # a reset connection is QEMU's end like any other
         self._gone = True
         self._fail_pending()
         self._ready.set()
+
+    def _read_answer(self, words, channel):
+        if words == [b"ready"]:
+            self._fail_pending()
+            self._ready.set()
+        elif len(words) == 3:
+            self._take_answer(int(words[0]), int(words[1]), channel.read(int(words[2])))
 
     def _take_answer(self, number, status, output):
         with self._lock:
@@ -335,14 +340,13 @@ class Guest:
         """The virtual machine is gone without a word, as after kill -9."""
         self.process.kill()
         self.process.wait()
+        self._reader.join()
 
     def close(self):
         """End the virtual machine and remove its logs, unless they were asked for."""
         if self in Guest.live:
             Guest.live.remove(self)
-        if self.alive():
-            self.kill()
-        self._reader.join()
+        self.kill()
         self._channel.close()
         if self._qmp_file:
             self._qmp_file.close()
