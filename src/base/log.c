@@ -14,7 +14,7 @@ void log_set_level(enum log_level level)
 	shown = level;
 }
 
-static void emit(enum log_level level, const char *fmt, va_list ap)
+static void printf_like(2, 0) emit(enum log_level level, const char *fmt, va_list ap)
 {
 	static const char *const name[LOG_LEVEL_N] = {"error", "warning", "info", "debug"};
 	char line[1024];

@@ -94,6 +94,9 @@ void gmem_log_drop(struct gmem *m);
 /* Was a region's (or the log's) file truncated under us? Any thread, cheap enough for once a batch. */
 bool gmem_faulted(const struct gmem *m);
 
+/* How many truncations there were since the start, in all maps: when it grows, somebody should ask gmem_faulted(). */
+unsigned gmem_fault_count(void);
+
 /* Install the SIGBUS handler; once, at start, before any worker runs. A SIGBUS that no region explains gets the
  * default action (core dump). */
 int gmem_sigbus_install(void) must_check;

@@ -109,10 +109,12 @@ struct virtq {
 struct virtq_chain {
 	uint16_t head;	  /* to complete it with */
 	uint16_t n_spans; /* pieces written to the caller's array */
+	uint16_t n_readable; /* of these, the first ones: device-readable */
 	uint32_t len;	  /* bytes in all of them */
 };
 
-enum virtq_direction { VIRTQ_READABLE, VIRTQ_WRITABLE };
+/* MIXED: readable pieces, then writable ones, as commands have them. */
+enum virtq_direction { VIRTQ_READABLE, VIRTQ_WRITABLE, VIRTQ_MIXED };
 
 /* ---- control thread (virtq.c) ---- */
 
@@ -155,6 +157,9 @@ void virtq_publish(struct virtq *vq);
 bool virtq_notify_on(struct virtq *vq);
 /* Ask it not to notify: we are polling. */
 void virtq_notify_off(struct virtq *vq);
+
+/* The ring is unusable for reason @f, found by the user of the ring (the first fault stays). */
+void virtq_break(struct virtq *vq, enum virtq_fault f);
 
 static inline enum virtq_fault virtq_fault_get(const struct virtq *vq)
 {
