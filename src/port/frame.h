@@ -5,6 +5,7 @@
 
 #include "base/base.h"
 #include "wire/eth.h"
+#include "wire/flow.h"
 
 /* A frame on its way through the switch (design D3).
  *
@@ -92,4 +93,14 @@ static inline void frame_pop_tag(struct frame *f)
 	f->off.csum_start = (uint16_t)(f->off.csum_start - VLAN_TAG_BYTES);
 	f->off.hdr_len = (uint16_t)(f->off.hdr_len - VLAN_TAG_BYTES);
 	f->tagged = false;
+}
+
+/* The flow hash (wire_flow_hash), computed once. Hot. */
+static inline uint32_t frame_hash(struct frame *f)
+{
+	if (!f->hash_known) {
+		f->hash = wire_flow_hash(f->data, f->head_len);
+		f->hash_known = true;
+	}
+	return f->hash;
 }

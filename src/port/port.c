@@ -4,8 +4,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-static _Atomic bool attention_pending;
-
 const char *drop_name(enum drop_reason r)
 {
 	static const char *const name[DROP_N] = {
@@ -46,18 +44,6 @@ void port_info_add(struct port_info *info, const char *key, const char *fmt, ...
 	vsnprintf(info->detail[info->n_details].value, sizeof(info->detail[0].value), fmt, ap);
 	va_end(ap);
 	info->n_details++;
-}
-
-void port_attention(struct port *p)
-{
-	atomic_store_explicit(&p->attention, true, memory_order_relaxed);
-	atomic_store_explicit(&attention_pending, true, memory_order_release);
-}
-
-bool port_attention_pending(void)
-{
-	return atomic_load_explicit(&attention_pending, memory_order_relaxed) &&
-	       atomic_exchange_explicit(&attention_pending, false, memory_order_acquire);
 }
 
 static uint64_t load(const _Atomic uint64_t *c)

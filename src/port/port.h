@@ -71,7 +71,7 @@ struct port_ops {
 
 	/* Append up to FRAME_BATCH - b->n received frames to @b; their bodies stay valid until rx_done(). Each frame is
 	 * at least an Ethernet header long and has all of min(len, FRAME_HEAD_MAX) bytes in its head. Frames that are
-	 * dropped here are counted here; so are received frames and bytes. Returns the number appended. */
+	 * dropped here are counted here; so are received frames and bytes. Returns the number taken, dropped ones too. */
 	unsigned (*rx)(struct port *p, unsigned q, struct frame_batch *b, unsigned worker);
 	/* Return everything rx() lent since the last call. */
 	void (*rx_done)(struct port *p, unsigned q);
@@ -87,13 +87,19 @@ struct port_ops {
 	 * are as the wire should see them (tagged if need be). Copies what it keeps. */
 	void (*tx)(struct port *p, struct frame *const *f, unsigned n, unsigned worker);
 
-	/* -- any worker, after a batch: may make system calls -- */
+	/* -- workers, after a batch: may make system calls -- */
 
-	/* Interrupt the guest, kick the kernel: once for all that rx_done() and tx() did. */
-	void (*flush)(struct port *p, unsigned worker);
+	/* Tell the sender what rx_done() gave back (interrupt the guest). The worker that owns @q. May be NULL. */
+	void (*rx_flush)(struct port *p, unsigned q);
+	/* Tell the receiver what tx() gave it (interrupt the guest, kick the kernel): once for all calls of tx() since the
+	 * last flush. Any worker, several at once. May be NULL. */
+	void (*tx_flush)(struct port *p, unsigned worker);
 
 	/* -- control thread -- */
 
+	/* The port has joined the switch: begin to serve. NULL: the port begins by itself, when its front end connects.
+	 * On failure it serves nothing and can be freed. */
+	int (*start)(struct port *p, struct err *e);
 	/* Some worker called port_attention(): look after it (a broken ring, a vanished interface). */
 	void (*attend)(struct port *p);
 	void (*info)(const struct port *p, struct port_info *info);

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The control half of a guest's port: rings come and go, and forwarding is told. What is promised is in guest.h.
+ *
+ * A receiveq takes part (is in tx_set) while it runs and is enabled. A transmitq is polled while it runs; while it is
+ * disabled its frames are dropped (vhost-user, "Ring states").
+ */
+#include "port/guest.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "port/guest_priv.h"
+#include "wire/eth.h"
+
+static struct guest_tx_set no_receiveqs;
+
+/* Does receiveq @k take part? The guest may have asked for fewer pairs than the front end enabled. */
+static bool takes_part(const struct guest *g, unsigned k)
+{
+	return g->tx[k].vq && g->tx[k].enabled && (!g->ctrl_pairs || k < g->ctrl_pairs);
+}
+
+void guest_publish_tx(struct guest *g)
+{
+	struct guest_tx_set *old = g->tx_set, *set = calloc(1, sizeof(*set));
+	bool was_up = g->port.up;
+
+	if (!set)
+		set = &no_receiveqs; /* no memory: the guest receives nothing, and says it is not up */
+	for (unsigned k = 0; set != &no_receiveqs && k < g->pairs; k++)
+		if (takes_part(g, k))
+			set->q[set->n++] = &g->tx[k];
+	atomic_store_explicit(&g->tx_set, set, memory_order_release);
+	g->port.up = set->n > 0;
+	g->host->quiesce();
+	if (old != &no_receiveqs)
+		free(old);
+	if (was_up != g->port.up)
+		g->host->link_changed(&g->port);
+}
+
+void guest_connected(struct guest *g)
+{
+	g->connected = true;
+	g->broken = false;
+	g->ctrl_pairs = 0;
+}
+
+void guest_disconnected(struct guest *g, const char *reason)
+{
+	g->connected = false;
+	g->broken = reason != NULL;
+	if (reason)
+		snprintf(g->reason, sizeof(g->reason), "%s", reason);
+}
+
+void guest_features(struct guest *g, bool mrg_rxbuf, bool long_header)
+{
+	g->mrg_rxbuf = mrg_rxbuf;
+	g->hdr_bytes = long_header ? NET_HDR_LONG : NET_HDR_SHORT;
+}
+
+static int run_receiveq(struct guest *g, unsigned k, struct virtq *vq)
+{
+	struct guest_tx *q = &g->tx[k];
+
+	q->hdr_bytes = g->hdr_bytes;
+	q->mergeable = g->mrg_rxbuf;
+	q->vq = vq;
+	/* We never wait for receive buffers: a frame that finds none is dropped. So, no notifications. */
+	virtq_notify_off(vq);
+	guest_publish_tx(g);
+	return 0;
+}
+
+static int run_transmitq(struct guest *g, unsigned k, struct virtq *vq, int kick_fd, struct err *e)
+{
+	struct guest_rx *q = &g->rx[k];
+	int rc;
+
+	q->hdr_bytes = g->hdr_bytes;
+	q->n_lent = 0;
+	q->vq = vq;
+	virtq_notify_off(vq);
+	rc = g->host->queue_add(&g->port, k, kick_fd, e);
+	if (rc < 0)
+		q->vq = NULL;
+	return rc;
+}
+
+int guest_ring_run(struct guest *g, unsigned ring, struct virtq *vq, int kick_fd, struct err *e)
+{
+	if (ring == 2 * g->pairs)
+		return guest_ctrl_run(g, vq, kick_fd, e);
+	if (ring % 2 == 0)
+		return run_receiveq(g, ring / 2, vq);
+	return run_transmitq(g, ring / 2, vq, kick_fd, e);
+}
+
+void guest_ring_halt(struct guest *g, unsigned ring)
+{
+	if (ring == 2 * g->pairs) {
+		guest_ctrl_halt(g);
+	} else if (ring % 2 == 0) {
+		struct virtq *vq = g->tx[ring / 2].vq;
+
+		g->tx[ring / 2].vq = NULL; /* workers go by tx_set, not by this */
+		if (vq)
+			guest_publish_tx(g);
+	} else {
+		g->host->queue_remove(&g->port, ring / 2);
+		g->rx[ring / 2].vq = NULL;
+	}
+}
+
+void guest_ring_enable(struct guest *g, unsigned ring, bool enabled)
+{
+	if (ring >= 2 * g->pairs)
+		return; /* the control queue is served whenever it runs */
+	if (ring % 2) {
+		g->rx[ring / 2].enabled = enabled;
+	} else if (g->tx[ring / 2].enabled != enabled) {
+		g->tx[ring / 2].enabled = enabled;
+		guest_publish_tx(g);
+	}
+}
+
+void guest_announce(struct guest *g, struct mac mac)
+{
+	/* RFC 903: "reverse ARP" request, sender and target hardware address @mac, as every hypervisor sends it after a
+	 * migration; switches learn the sender's new place from it. */
+	uint8_t frame[ETH_FRAME_MIN] = {0};
+
+	memset(frame, 0xff, 6);
+	memcpy(frame + 6, mac.b, 6);
+	be16_put(frame + 12, ETH_P_RARP);
+	be16_put(frame + 14, 1); /* hardware: Ethernet */
+	be16_put(frame + 16, ETH_P_IP4);
+	frame[18] = 6;
+	frame[19] = 4;
+	be16_put(frame + 20, 3); /* request reverse */
+	memcpy(frame + 22, mac.b, 6);
+	memcpy(frame + 32, mac.b, 6);
+	g->host->inject(&g->port, frame, sizeof(frame));
+}
+
+int guest_check_mtu(const struct guest *g, unsigned mtu)
+{
+	return mtu >= FRAME_MTU_MIN && mtu <= g->port.mtu ? 0 : -EINVAL;
+}
+
+/* ---- port operations, control thread ---- */
+
+/* If the ring is at fault, end the connection and say why. */
+static bool fail_if_broken(struct guest *g, const char *kind, unsigned k, const struct virtq *vq)
+{
+	enum virtq_fault f = vq ? virtq_fault_get(vq) : VIRTQ_FAULT_NONE;
+	char reason[sizeof(g->reason)];
+
+	if (f == VIRTQ_FAULT_NONE)
+		return false;
+	snprintf(reason, sizeof(reason), "%s %u: %s", kind, k, virtq_fault_text(f));
+	g->link.fail(g->link.arg, reason);
+	return true;
+}
+
+static void guest_attend(struct port *p)
+{
+	struct guest *g = guest_of(p);
+	const struct gmem *m = g->link.memory(g->link.arg);
+
+	/* Zero pages in place of a ring look like any fault; say what came first. */
+	if (m && gmem_faulted(m)) {
+		g->link.fail(g->link.arg, virtq_fault_text(VIRTQ_FAULT_TRUNCATED));
+		return;
+	}
+	for (unsigned k = 0; k < g->pairs; k++)
+		if (fail_if_broken(g, "transmitq", k, g->rx[k].vq) || fail_if_broken(g, "receiveq", k, g->tx[k].vq))
+			return;
+	fail_if_broken(g, "control queue", 0, g->ctrl_vq);
+}
+
+static void interrupt(struct virtq *vq)
+{
+	uint64_t one = 1;
+	int fd = virtq_interrupt(vq);
+
+	/* A full eventfd counter means that the guest has enough to notice already. */
+	if (fd >= 0 && write(fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+static void guest_rx_flush(struct port *p, unsigned q)
+{
+	interrupt(guest_of(p)->rx[q].vq);
+}
+
+static void guest_tx_flush(struct port *p, unsigned worker)
+{
+	struct guest_tx_set *set = atomic_load_explicit(&guest_of(p)->tx_set, memory_order_acquire);
+
+	(void)worker;
+	for (unsigned k = 0; k < set->n; k++) {
+		struct guest_tx *q = set->q[k];
+
+		if (q->vq->published_idx == q->vq->signalled_idx)
+			continue;
+		spin_lock(&q->lock);
+		interrupt(q->vq);
+		spin_unlock(&q->lock);
+	}
+}
+
+static enum port_state state_of(const struct guest *g)
+{
+	if (g->broken)
+		return PORT_BROKEN;
+	if (!g->connected)
+		return PORT_WAITING;
+	return g->port.up ? PORT_UP : PORT_STARTING;
+}
+
+static void guest_info(const struct port *p, struct port_info *info)
+{
+	const struct guest *g = guest_of(p);
+	struct guest_tx_set *set = g->tx_set;
+
+	info->state = state_of(g);
+	snprintf(info->reason, sizeof(info->reason), "%s", g->reason);
+	port_info_add(info, "queue_pairs", "%u of %u", set->n, g->pairs);
+	g->link.info(g->link.arg, info);
+}
+
+static int guest_set_mtu(struct port *p, unsigned mtu, struct err *e)
+{
+	struct guest *g = guest_of(p);
+
+	(void)e;
+	p->mtu = mtu;
+	g->link.set_mtu(g->link.arg, mtu);
+	return 0;
+}
+
+static void guest_free(struct port *p)
+{
+	struct guest *g = guest_of(p);
+
+	if (g->link.free)
+		g->link.free(g->link.arg);
+	g->host->quiesce();
+	if (g->tx_set != &no_receiveqs)
+		free(g->tx_set);
+	free(g);
+}
+
+static const struct port_ops guest_ops = {
+	.kind = "guest",
+	.rx = guest_rx_poll,
+	.rx_done = guest_rx_done,
+	.rx_sleep = guest_rx_sleep,
+	.rx_wake = guest_rx_wake,
+	.tx = guest_tx_frames,
+	.rx_flush = guest_rx_flush,
+	.tx_flush = guest_tx_flush,
+	.attend = guest_attend,
+	.info = guest_info,
+	.set_mtu = guest_set_mtu,
+	.free = guest_free,
+};
+
+struct guest *guest_new(const char *name, unsigned mtu, unsigned pairs, const struct port_host *host)
+{
+	struct guest *g = aligned_alloc(CACHE_LINE, (sizeof(*g) + CACHE_LINE - 1) & ~(size_t)(CACHE_LINE - 1));
+
+	if (!g)
+		return NULL;
+	memset(g, 0, sizeof(*g));
+	g->port.ops = &guest_ops;
+	snprintf(g->port.name, sizeof(g->port.name), "%s", name);
+	g->port.mtu = mtu;
+	g->pairs = pairs;
+	g->host = host;
+	g->hdr_bytes = NET_HDR_LONG;
+	g->tx_set = &no_receiveqs;
+	return g;
+}
+
+struct port *guest_port(struct guest *g)
+{
+	return &g->port;
+}
+
+void guest_set_link(struct guest *g, const struct guest_link *link)
+{
+	g->link = *link;
+}

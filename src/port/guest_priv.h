@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "base/spin.h"
+#include "port/guest.h"
+
+/* Private to guest*.c. */
+
+/* virtio 1.2, 5.1.6: struct virtio_net_hdr; num_buffers is there with VERSION_1 or MRG_RXBUF. Little-endian. */
+struct net_hdr {
+	uint8_t flags;
+	uint8_t gso_type;
+	uint16_t hdr_len;
+	uint16_t gso_size;
+	uint16_t csum_start;
+	uint16_t csum_offset;
+	uint16_t num_buffers;
+};
+#define NET_HDR_SHORT 10
+#define NET_HDR_LONG 12
+_Static_assert(sizeof(struct net_hdr) == NET_HDR_LONG, "virtio 1.2, 5.1.6");
+
+/* The guest's transmitq: one worker receives from it. */
+struct guest_rx {
+	/* control writes while halted */
+	struct virtq *vq; /* NULL: halted */
+	_Atomic bool enabled;
+	uint8_t hdr_bytes;
+	/* the owning worker */
+	cache_aligned unsigned n_lent;
+	struct virtq_chain lent[FRAME_BATCH];
+};
+
+/* The guest's receiveq: any worker may send to it, one at a time. */
+struct guest_tx {
+	/* control writes while halted */
+	struct virtq *vq; /* NULL: halted */
+	uint8_t hdr_bytes;
+	bool mergeable;
+	bool enabled; /* control only */
+	/* workers, under the lock */
+	cache_aligned struct spin lock;
+};
+
+/* The receiveqs that may be filled: running and enabled. Immutable; published through guest.tx_set. */
+struct guest_tx_set {
+	unsigned n;
+	struct guest_tx *q[PORT_QUEUES_MAX];
+};
+
+struct guest {
+	struct port port;
+	/* constant after guest_set_link() */
+	struct guest_link link;
+	const struct port_host *host;
+	unsigned pairs;
+	/* control */
+	bool connected, broken;
+	bool mrg_rxbuf;
+	uint8_t hdr_bytes;
+	char reason[160];
+	struct guest_ctrl *ctrl;
+	struct virtq *ctrl_vq; /* NULL: halted */
+	unsigned ctrl_pairs; /* pairs the guest asked for through its control queue; 0: it has not */
+	/* control publishes, workers read */
+	struct guest_tx_set *_Atomic tx_set;
+	struct guest_rx rx[PORT_QUEUES_MAX];
+	struct guest_tx tx[PORT_QUEUES_MAX];
+};
+
+static inline struct guest *guest_of(const struct port *p)
+{
+	return container_of(p, struct guest, port);
+}
+
+/* guest_rx_hot.c */
+unsigned guest_rx_poll(struct port *p, unsigned q, struct frame_batch *b, unsigned worker);
+void guest_rx_done(struct port *p, unsigned q);
+bool guest_rx_sleep(struct port *p, unsigned q);
+void guest_rx_wake(struct port *p, unsigned q);
+/* guest_tx_hot.c */
+void guest_tx_frames(struct port *p, struct frame *const *f, unsigned n, unsigned worker);
+
+/* guest_ctrl.c: the control queue (virtio 1.2, 5.1.6.5), for front ends that forward it. Control thread. */
+int guest_ctrl_run(struct guest *g, struct virtq *vq, int kick_fd, struct err *e);
+void guest_ctrl_halt(struct guest *g);
+/* guest.c: the pairs that take part changed. */
+void guest_publish_tx(struct guest *g);
