@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a batch of received frames to calls of tx: check, learn, look up, deliver.
+ *
+ * Thread:  the worker that received the batch, or control for frames of our own.
+ * Trust:   only heads are looked at, which are copies; a frame is at least ETH_HEAD_BYTES long (port_ops.rx).
+ * Order:   frames to one port leave in the order they came, unicast and flooded ones alike.
+ */
+#include "fwd/table.h"
+
+/* Where a frame goes: a port's id, or one of these. */
+#define TO_FLOOD 0xfffe
+#define TO_NOWHERE 0xffff
+
+struct pass {
+	struct fwd *f;
+	const struct fwd_table *t;
+	struct port *in;
+	const struct fwd_port_conf *in_conf;
+	unsigned worker;
+	struct port_set *touched;
+};
+
+static uint16_t drop(const struct pass *p, enum drop_reason r)
+{
+	port_drop(p->in, p->worker, r, 1);
+	return TO_NOWHERE;
+}
+
+/* Take the tag off and find out the frame's VLAN (IEEE 802.1Q 6.9). DROP_N: fine. */
+static enum drop_reason classify_vlan(const struct fwd_port_conf *c, struct frame *f)
+{
+	uint16_t tci = 0, vid;
+
+	if (be16_get(f->data + ETH_TYPE_OFF) == ETH_P_VLAN) {
+		if (f->head_len < ETH_HEAD_BYTES + VLAN_TAG_BYTES)
+			return DROP_TOO_SHORT;
+		tci = be16_get(f->data + ETH_HEAD_BYTES);
+		frame_pop_tag(f);
+	}
+	f->pcp = tci & (VLAN_PCP_MASK | VLAN_DEI_MASK);
+	vid = tci & VLAN_VID_MASK;
+	if (vid == VLAN_VID_NONE) { /* untagged, or tagged with a priority only */
+		if (c->vid == 0)
+			return DROP_VLAN_UNTAGGED;
+		f->vlan = c->vid;
+		return DROP_N;
+	}
+	if (!c->trunk)
+		return DROP_VLAN_TAGGED;
+	if (vid > VID_MAX || !carries(c, vid))
+		return DROP_VLAN_DENIED;
+	f->vlan = vid;
+	return DROP_N;
+}
+
+/* May this frame come from this port? DROP_N: yes, and its source was learned. */
+static enum drop_reason check_source(const struct pass *p, const struct frame *f, uint64_t src)
+{
+	int owner;
+
+	if (unlikely(src == 0 || f->data[6] & 1))
+		return DROP_BAD_SOURCE;
+	if (p->in_conf->spoof_guard && src != mac_u64(p->in_conf->mac))
+		return DROP_MAC_SPOOFED;
+	owner = owner_of(p->t, src);
+	if (owner == p->in->id)
+		return DROP_N; /* known for good */
+	if (owner >= 0)
+		return DROP_MAC_TAKEN;
+	fdb_learn(&p->f->fdb, fdb_key(f->vlan, src), (dest_t){p->in->id});
+	return DROP_N;
+}
+
+/* Group addresses that bridges keep to themselves: IEEE 802.1Q 8.6.3, table 8-1. */
+#define LINK_LOCAL_GROUP UINT64_C(0x0180c2000000)
+
+static uint16_t to_group(const struct pass *p, uint64_t dst)
+{
+	struct port_counters *c = &p->in->counters[p->worker];
+
+	if ((dst & ~UINT64_C(0xf)) == LINK_LOCAL_GROUP)
+		return drop(p, DROP_LINK_LOCAL);
+	count(dst == UINT64_C(0xffffffffffff) ? &c->rx_broadcast : &c->rx_multicast, 1);
+	return TO_FLOOD;
+}
+
+static uint16_t look_up(const struct pass *p, uint16_t vid, uint64_t dst)
+{
+	int owner = owner_of(p->t, dst);
+	dest_t d;
+
+	if (owner >= 0 && carries(&p->t->conf[owner], vid))
+		d.v = (uint32_t)owner;
+	else if (!fdb_lookup(&p->f->fdb, fdb_key(vid, dst), &d))
+		return TO_FLOOD;
+	if (unlikely(d.v == p->in->id))
+		return drop(p, DROP_SAME_PORT);
+	return (uint16_t)d.v;
+}
+
+/* The way of one frame; drops are counted at the port it came from. */
+static uint16_t decide(const struct pass *p, struct frame *f)
+{
+	enum drop_reason r = classify_vlan(p->in_conf, f);
+	uint64_t dst, src;
+
+	if (unlikely(r != DROP_N))
+		return drop(p, r);
+	dst = mac_u64_at(f->data);
+	src = mac_u64_at(f->data + 6);
+	r = check_source(p, f, src);
+	if (unlikely(r != DROP_N))
+		return drop(p, r);
+	return f->data[0] & 1 ? to_group(p, dst) : look_up(p, f->vlan, dst);
+}
+
+/* Frames that are too long for @out are dropped there; returns how many are left. */
+static unsigned drop_too_big(struct port *out, struct frame **list, unsigned n, unsigned worker)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		if (likely(port_fits(out, list[i])))
+			list[kept++] = list[i];
+		else
+			port_drop(out, worker, DROP_TOO_BIG, 1);
+	}
+	return kept;
+}
+
+/* On a trunk, all but the native VLAN is sent tagged. */
+static bool leaves_tagged(const struct fwd_port_conf *c, const struct frame *f)
+{
+	return c->trunk && f->vlan != c->vid;
+}
+
+static void send(const struct pass *p, unsigned id, struct frame **list, unsigned n)
+{
+	const struct fwd_port_conf *c = &p->t->conf[id];
+	struct port *out = p->t->port[id];
+
+	if (unlikely(!out))
+		return; /* a stale answer: the port went away, its entries are being forgotten */
+	n = drop_too_big(out, list, n, p->worker);
+	if (n == 0)
+		return;
+	if (!atomic_load_explicit(&out->up, memory_order_relaxed)) {
+		port_drop(out, p->worker, DROP_PORT_DOWN, n);
+		return;
+	}
+	for (unsigned i = 0; c->trunk && i < n; i++)
+		if (leaves_tagged(c, list[i]))
+			frame_push_tag(list[i], list[i]->pcp | list[i]->vlan);
+	out->ops->tx(out, list, n, p->worker);
+	for (unsigned i = 0; c->trunk && i < n; i++)
+		if (list[i]->tagged)
+			frame_pop_tag(list[i]);
+	p->touched->bits[id / 64] |= UINT64_C(1) << (id % 64);
+}
+
+/* All frames of the batch have one destination each: collect and send those with the same. */
+static void deliver_unicast(const struct pass *p, struct frame_batch *b, uint16_t *to)
+{
+	struct frame *list[FRAME_BATCH];
+
+	for (unsigned i = 0; i < b->n; i++) {
+		unsigned n = 0, id = to[i];
+
+		if (id == TO_NOWHERE)
+			continue;
+		for (unsigned j = i; j < b->n; j++)
+			if (to[j] == id) {
+				list[n++] = &b->f[j];
+				to[j] = TO_NOWHERE;
+			}
+		send(p, id, list, n);
+	}
+}
+
+static bool floods_to(const struct pass *p, unsigned id, const struct frame *f)
+{
+	return id != p->in->id && carries(&p->t->conf[id], f->vlan) &&
+	       atomic_load_explicit(&p->t->port[id]->up, memory_order_relaxed);
+}
+
+/* Some frames are flooded: go port by port, so that each port sees its frames in order. */
+static void deliver_flooded(const struct pass *p, struct frame_batch *b, const uint16_t *to)
+{
+	struct frame *list[FRAME_BATCH];
+	bool sent[FRAME_BATCH] = {false};
+
+	for (unsigned k = 0; k < p->t->n; k++) {
+		unsigned n = 0, flooded = 0, id = p->t->id[k];
+
+		for (unsigned i = 0; i < b->n; i++) {
+			bool flood = to[i] == TO_FLOOD && floods_to(p, id, &b->f[i]);
+
+			if (to[i] != id && !flood)
+				continue;
+			flooded += flood;
+			sent[i] = true;
+			list[n++] = &b->f[i];
+		}
+		count(&p->t->port[id]->counters[p->worker].tx_flooded, flooded);
+		if (n)
+			send(p, id, list, n);
+	}
+	for (unsigned i = 0; i < b->n; i++)
+		if (to[i] == TO_FLOOD && !sent[i])
+			drop(p, DROP_NO_DESTINATION);
+}
+
+void fwd_process(struct fwd *f, struct port *in, struct frame_batch *b, unsigned worker, struct port_set *touched)
+{
+	const struct fwd_table *t = atomic_load_explicit(&f->table, memory_order_acquire);
+	struct pass p = {
+		.f = f, .t = t, .in = in, .in_conf = &t->conf[in->id], .worker = worker, .touched = touched,
+	};
+	uint16_t to[FRAME_BATCH];
+	bool flood = false;
+
+	if (unlikely(t->port[in->id] != in)) {
+		port_drop(in, worker, DROP_NO_DESTINATION, b->n);
+		return; /* it is leaving the switch */
+	}
+	for (unsigned i = 0; i < b->n; i++) {
+		to[i] = decide(&p, &b->f[i]);
+		flood |= to[i] == TO_FLOOD;
+	}
+	if (likely(!flood))
+		deliver_unicast(&p, b, to);
+	else
+		deliver_flooded(&p, b, to);
+}
+
+struct port *fwd_port(struct fwd *f, unsigned id)
+{
+	return atomic_load_explicit(&f->table, memory_order_acquire)->port[id];
+}

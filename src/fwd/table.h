@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "fwd/fdb.h"
+#include "fwd/fwd.h"
+
+/* What workers know of the ports: immutable once published. Private to fwd. */
+
+/* MACs that were configured, of ports that are up: open addressing, at most a quarter full. */
+#define OWNERS_SLOTS (4 * PORTS_MAX)
+struct owner {
+	uint64_t mac; /* 0: empty; no port owns address zero */
+	uint16_t port;
+};
+
+struct fwd_table {
+	unsigned n;		 /* ports in id[] */
+	uint16_t id[PORTS_MAX];
+	struct port *port[PORTS_MAX]; /* by id; NULL: none */
+	struct fwd_port_conf conf[PORTS_MAX];
+	struct owner owner[OWNERS_SLOTS];
+};
+
+struct fwd {
+	struct fwd_table *_Atomic table;
+	struct fdb fdb;
+	unsigned ageing_s; /* control */
+};
+
+static inline unsigned owner_slot(uint64_t mac)
+{
+	return (unsigned)((mac * UINT64_C(0x9e3779b97f4a7c15)) >> 40) % OWNERS_SLOTS;
+}
+
+/* The port that @mac was configured for, or -1. Hot. */
+static inline int owner_of(const struct fwd_table *t, uint64_t mac)
+{
+	for (unsigned i = owner_slot(mac); t->owner[i].mac; i = (i + 1) % OWNERS_SLOTS)
+		if (t->owner[i].mac == mac)
+			return t->owner[i].port;
+	return -1;
+}
+
+/* Does the port carry frames of VLAN @vid? Hot. */
+static inline bool carries(const struct fwd_port_conf *c, uint16_t vid)
+{
+	return c->trunk ? c->allowed[vid / 8] >> (vid % 8) & 1 : c->vid == vid;
+}
