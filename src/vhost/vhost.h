@@ -54,9 +54,9 @@ enum {
 
 /* Who connects: they disagree on what some messages mean (the differences are listed in docs/front-ends.md). */
 enum vhost_front_end {
-	VHOST_QEMU, /* and everything that behaves like it: DPDK's virtio-user, libvirt */
+	VHOST_QEMU,             /* and everything that behaves like it: DPDK's virtio-user, libvirt */
 	VHOST_CLOUD_HYPERVISOR, /* GET_QUEUE_NUM in rings, not pairs; wants CONFIG */
-	VHOST_CROSVM,		/* GET_QUEUE_NUM counts all rings, the control queue too, which is forwarded to us; requires CONFIG */
+	VHOST_CROSVM, /* GET_QUEUE_NUM counts all rings, the control queue too, which is forwarded to us; requires CONFIG */
 	VHOST_FRONT_END_N
 };
 const char *vhost_front_end_name(enum vhost_front_end f); /* "qemu", "cloud-hypervisor", "crosvm" */
@@ -65,22 +65,23 @@ enum vhost_role { VHOST_LISTEN, VHOST_CONNECT };
 
 #define VHOST_PAIRS_MAX 16
 #define VHOST_RINGS_MAX (2 * VHOST_PAIRS_MAX + 1) /* and the control queue */
-#define VHOST_RETRY_MS 200 /* connecting role: between two attempts, for ever */
+#define VHOST_RETRY_MS  200 /* connecting role: between two attempts, for ever; both: after a broken rule */
 
 struct vhost_conf {
 	char path[108]; /* of the Unix socket */
 	enum vhost_role role;
 	enum vhost_front_end front_end;
 	unsigned pairs; /* queue pairs offered */
-	unsigned mtu;	/* VIRTIO_NET_F_MTU; bytes */
+	unsigned mtu;   /* VIRTIO_NET_F_MTU; bytes */
 	struct mac mac; /* for front ends that ask us (CONFIG); always valid */
 };
 
 struct vhost;
 
 /* What the owner of the device is told. Rings: even = receiveq (we fill it), odd = transmitq, 2 * pairs = control
- * queue. A ring runs while it has memory, addresses, size, kick and call; it may run disabled: then nothing may be
- * put into a receiveq, and a transmitq is emptied to nowhere ("Ring states"). */
+ * queue (crosvm only, whatever its number is for the guest). A ring runs while it has memory, addresses, size, kick and
+ * call; it may run disabled: then nothing may be put into a receiveq, and a transmitq is emptied to nowhere ("Ring
+ * states"). */
 struct vhost_ops {
 	void (*connected)(void *owner);
 	/* The connection has ended, every ring was halted before, memory will be unmapped on return. @reason is NULL if
@@ -91,6 +92,7 @@ struct vhost_ops {
 	int (*ring_run)(void *owner, unsigned ring, struct virtq *vq, int kick_fd, struct err *e);
 	/* Stop to serve: when this returns, no worker touches the ring. */
 	void (*ring_halt)(void *owner, unsigned ring);
+	/* Every ring starts disabled, and is disabled again before `disconnected`; only changes are told. */
 	void (*ring_enable)(void *owner, unsigned ring, bool enabled);
 	/* Negotiation is done: FEATURE() bits as acknowledged. Called before the first ring_run and when they change. */
 	void (*features)(void *owner, uint64_t features);
@@ -106,8 +108,8 @@ struct vhost_ops {
  * replaced (one that answers is not: -EADDRINUSE); in the connecting role a missing peer is no error.
  * @owner is passed to @ops. NULL: *e says why. */
 struct event_base;
-struct vhost *vhost_new(const struct vhost_conf *conf, struct event_base *base, const struct vhost_ops *ops, void *owner,
-			struct err *e);
+struct vhost *vhost_new(const struct vhost_conf *conf, struct event_base *base, const struct vhost_ops *ops,
+			void *owner, struct err *e);
 
 /* Halt the rings, close everything, remove the socket file. No `disconnected` call. NULL is allowed. */
 void vhost_free(struct vhost *v);
@@ -116,19 +118,20 @@ void vhost_free(struct vhost *v);
  * ring's error eventfd if there is one. Leads to ops->disconnected(reason). Not to be called from inside an op. */
 void vhost_fail(struct vhost *v, const char *reason);
 
-/* The MTU offered from now on; tells the front end (BACKEND_CONFIG_CHANGE_MSG) if it negotiated CONFIG and BACKEND_REQ. */
+/* The MTU offered from now on; the front end is told (BACKEND_CONFIG_CHANGE_MSG) if it negotiated CONFIG and
+ * BACKEND_REQ. */
 void vhost_set_mtu(struct vhost *v, unsigned mtu);
 
 /* For `flue port show`. */
 struct vhost_state {
 	bool connected;
-	uint64_t connects;	     /* connections so far */
-	uint64_t features;	     /* virtio, acknowledged */
-	uint64_t protocol_features;  /* acknowledged */
+	uint64_t connects;          /* connections so far */
+	uint64_t features;          /* virtio, acknowledged */
+	uint64_t protocol_features; /* acknowledged */
 	unsigned rings_running, rings_enabled;
 	unsigned n_regions;
 	uint64_t memory_bytes;
-	bool logging; /* dirty log on */
+	bool logging;   /* dirty log on */
 	uint8_t status; /* virtio device status as told by SET_STATUS, 0 if never */
 };
 void vhost_state_get(const struct vhost *v, struct vhost_state *s);
