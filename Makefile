@@ -17,7 +17,7 @@ build: deps-build $(BUILD)/build.ninja ## compile (default)
 	@ninja -C $(BUILD)
 
 run: deps-run build ## show it: two real guests through the switch, and an uplink
-	@devtools/run-demo --build $(BUILD)
+	@FLUE_BUILD=$(abspath $(BUILD)) devtools/run-demo
 
 test: deps-test build ## all tests: unit, namespaces, real guests
 	@devtools/test --build $(BUILD) unit net vm
@@ -27,10 +27,10 @@ test-asan: deps-test $(ASAN)/build.ninja ## unit and namespace tests under the a
 	@devtools/test --build $(ASAN) unit net
 
 bench: deps-bench build ## measure, beside the peers
-	@devtools/bench --build $(BUILD)
+	@FLUE_BUILD=$(abspath $(BUILD)) tests/bench/run
 
 lint: deps-lint $(BUILD)/build.ninja $(CLANG)/build.ninja ## format, static analysis, our own checks
-	@devtools/lint --gcc $(BUILD) --clang $(CLANG)
+	@devtools/lint $(BUILD) $(CLANG)
 
 fuzz: deps-fuzz $(FUZZ)/build.ninja ## each fuzzer for a minute (SECONDS=60)
 	@ninja -C $(FUZZ)
@@ -48,14 +48,14 @@ help: ## this list
 deps-%:
 	@devtools/deps $*
 
-$(BUILD)/build.ninja:
+$(BUILD)/build.ninja: | deps-build
 	@meson setup $(BUILD)
 
-$(ASAN)/build.ninja:
+$(ASAN)/build.ninja: | deps-build
 	@meson setup $(ASAN) --buildtype=debug -Db_sanitize=address,undefined
 
-$(CLANG)/build.ninja:
+$(CLANG)/build.ninja: | deps-build
 	@CC=clang meson setup $(CLANG)
 
-$(FUZZ)/build.ninja:
+$(FUZZ)/build.ninja: | deps-build
 	@CC=clang meson setup $(FUZZ) --buildtype=debugoptimized -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false
