@@ -97,7 +97,8 @@ class Flued:
         with open(self.log_path, "ab") as log:
             self.log_start = log.tell()
             self.process = subprocess.Popen(
-                command + self.args, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
+                command + self.args, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
+                start_new_session=True,  # Ctrl-C is for whoever runs it
             )
         Flued.live.append(self)
 

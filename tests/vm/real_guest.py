@@ -183,6 +183,7 @@ class Guest:
                 stdout=errors,
                 stderr=errors,
                 pass_fds=[channel_end.fileno(), qmp_end.fileno(), *fds],
+                start_new_session=True,  # Ctrl-C is for whoever runs the guests
                 preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL),
             )
         channel_end.close()
