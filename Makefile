@@ -8,7 +8,7 @@ FUZZ := build-fuzz
 SECONDS := 60
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: build run test test-asan bench lint fuzz install clean help deps-%
+.PHONY: build run test test-asan bench lint format fuzz install clean help deps-%
 .DEFAULT_GOAL := build
 # Two package installations at once would wait for the same lock; ninja brings the parallelism.
 .NOTPARALLEL:
@@ -31,6 +31,9 @@ bench: deps-bench build ## measure, beside the peers
 
 lint: deps-lint $(BUILD)/build.ninja $(CLANG)/build.ninja ## format, static analysis, our own checks
 	@devtools/lint $(BUILD) $(CLANG)
+
+format: deps-lint ## let clang-format have its way
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
 
 fuzz: deps-fuzz $(FUZZ)/build.ninja ## each fuzzer for a minute (SECONDS=60)
 	@ninja -C $(FUZZ)
