@@ -133,6 +133,8 @@ def _device(nic, index):
         properties |= {"packed": "on"} if nic.packed else {}
         # One vector for each ring, one for configuration changes and one for the control queue.
         properties |= {"mq": "on", "vectors": 2 * nic.queue_pairs + 2} if nic.queue_pairs > 1 else {}
+        # QEMU 7.2 without KVM crashes when a vhost-user device starts with MSI-X: it unmasks vectors by KVM's means.
+        properties |= {"vectors": 0} if qemu_version() < (8, 0) else {}
     properties |= {"host_mtu": nic.mtu} if nic.mtu else {}
     return ",".join(["virtio-net-pci", *(f"{key}={value}" for key, value in (properties | nic.extra).items())])
 
