@@ -21,7 +21,7 @@ int mac_parse(const char *text, struct mac *m)
 
 	if (strlen(text) != MAC_TEXT_BYTES - 1)
 		return -EINVAL;
-	for (unsigned i = 0; i < sizeof(got.b); i++) {
+	for (size_t i = 0; i < sizeof(got.b); i++) {
 		int high = hex_digit(text[3 * i]);
 		int low = hex_digit(text[3 * i + 1]);
 

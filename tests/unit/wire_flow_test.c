@@ -22,12 +22,9 @@
 struct view_row {
 	const char *why;
 	const char *hex;
-	uint16_t ethertype;
-	uint8_t n_tags, version;
-	uint16_t l3_off, l4_off;
-	uint8_t proto;
+	unsigned ethertype, n_tags, version, l3_off, l4_off, proto;
 	const char *marks; /* f: fragment, r: routed, b: bad */
-	uint32_t ip_bytes;
+	unsigned ip_bytes;
 };
 
 static const struct view_row views[] = {

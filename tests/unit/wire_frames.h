@@ -109,6 +109,7 @@ static inline uint32_t rnd(void)
 
 static inline uint32_t rnd_below(uint32_t n)
 {
+	assert(n > 0);
 	return rnd() % n;
 }
 

@@ -172,77 +172,77 @@ static void the_destination_of_a_source_route_is_the_senders_to_know(void **stat
 }
 
 /* One change to a good frame at a time, and what becomes of it. */
+static const struct {
+	unsigned sample;
+	uint32_t start, offset;
+	uint32_t head_len, frame_len; /* 0: the whole frame */
+	uint16_t at, to;              /* 16 bits changed, unless at is 0 */
+	int result;
+	const char *why;
+} requests[] = {
+	{1, 34, 16, 0, 0, 0, 0, 0, "as it should be"},
+	{1, 34, 16, 54, 0, 0, 0, 0, "the head ends with the TCP header"},
+	{1, 34, 16, 52, 0, 0, 0, -EINVAL, "the head ends within the TCP header"},
+	{1, 34, 16, 13, 0, 0, 0, -EINVAL, "not even an Ethernet header"},
+	{1, 34, 16, 0, 72, 0, 0, -EINVAL, "a head longer than the frame"},
+	{1, 73, 16, 0, 0, 0, 0, -EINVAL, "csum_start at the end"},
+	{1, 74, 0, 0, 0, 0, 0, -EINVAL, "csum_start beyond the end"},
+	{1, 65535, 65535, 0, 0, 0, 0, -EINVAL, "both as far as they go"},
+	{1, 0xffffffff, 17, 0, 0, 0, 0, -EINVAL, "a sum that wraps"},
+	{1, 34, 0xffffffff, 0, 0, 0, 0, -EINVAL, "another"},
+	{1, 34, 38, 0, 0, 0, 0, -EINVAL, "a field that ends one byte beyond"},
+	{1, 0, 0, 0, 0, 0, 0, -EINVAL, "the destination MAC"},
+	{1, 14, 16, 0, 0, 0, 0, -EINVAL, "the IP destination"},
+	{1, 14, 36, 0, 0, 0, 0, -EINVAL, "the right field, from the wrong start"},
+	{1, 50, 0, 0, 0, 0, 0, -EINVAL, "the right field, from a later start"},
+	{3, 0xfffffff0, 46, 0, 0, 0, 0, -EINVAL, "a sum that wraps to the IP destination"},
+	{3, 42, 0xfffffff4, 0, 0, 0, 0, -EINVAL, "the other way around"},
+	{1, 34, 0, 0, 0, 0, 0, -EINVAL, "the source port"},
+	{1, 34, 6, 0, 0, 0, 0, -EINVAL, "where UDP has it"},
+	{1, 54, 0, 0, 0, 0, 0, -EINVAL, "TCP's options"},
+	{3, 34, 6, 0, 0, 0, 0, 0, "UDP as it should be"},
+	{3, 34, 16, 0, 0, 0, 0, -EINVAL, "where TCP has it"},
+	{3, 34, 2, 0, 0, 0, 0, -EINVAL, "the destination port"},
+	{3, 41, 0, 0, 0, 0, 0, -EINVAL, "between header and payload"},
+	{3, 42, 10, 0, 0, 0, 0, 0, "the last word of a payload, as in a tunnel"},
+	{3, 42, 11, 0, 0, 0, 0, -EINVAL, "one byte further"},
+	{1, 34, 16, 0, 0, 12, 0x0806, -EINVAL, "not IP"},
+	{1, 34, 16, 0, 0, 14, 0x6500, -EINVAL, "not IPv4"},
+	{1, 34, 16, 0, 0, 14, 0x4600, -EINVAL, "options where the L4 header should be"},
+	{1, 34, 16, 0, 0, 20, 0x2000, -EINVAL, "a first fragment"},
+	{1, 34, 16, 0, 0, 20, 0x0001, -EINVAL, "a later fragment"},
+	{1, 34, 16, 0, 0, 16, 60, -EINVAL, "claims a byte more than there is"},
+	{1, 34, 16, 0, 0, 16, 37, -EINVAL, "claims too little for the field"},
+	{1, 34, 16, 0, 0, 16, 38, 0, "claims just enough"},
+	{1, 34, 16, 0, 0, 16, 0, -EINVAL, "claims nothing"},
+	{1, 34, 16, 0, 0, 22, 0x4084, -EINVAL, "SCTP"},
+	{1, 34, 0, 0, 0, 22, 0x4084, -EINVAL, "SCTP's source port"},
+	{1, 34, 2, 0, 0, 22, 0x4001, 0, "ICMP"},
+	{1, 33, 2, 0, 0, 22, 0x4001, -EINVAL, "ICMP, too early"},
+	{6, 54, 16, 0, 0, 0, 0, 0, "IPv6 as it should be"},
+	{6, 53, 17, 0, 0, 0, 0, -EINVAL, "the last byte of its header"},
+	{6, 54, 16, 0, 0, 18, 40, -EINVAL, "IPv6 claims a byte more"},
+	{6, 54, 16, 0, 0, 20, 0x2c40, -EINVAL, "a fragment header that TCP is read as"},
+};
+
 static void frames_that_do_not_fit_their_request_are_refused(void **state)
 {
-	static const struct {
-		unsigned sample;
-		uint32_t start, offset;
-		uint32_t head_len, frame_len; /* 0: the whole frame */
-		uint16_t at, to;              /* 16 bits changed, unless at is 0 */
-		int result;
-		const char *why;
-	} row[] = {
-		{1, 34, 16, 0, 0, 0, 0, 0, "as it should be"},
-		{1, 34, 16, 54, 0, 0, 0, 0, "the head ends with the TCP header"},
-		{1, 34, 16, 52, 0, 0, 0, -EINVAL, "the head ends within the TCP header"},
-		{1, 34, 16, 13, 0, 0, 0, -EINVAL, "not even an Ethernet header"},
-		{1, 34, 16, 0, 72, 0, 0, -EINVAL, "a head longer than the frame"},
-		{1, 73, 16, 0, 0, 0, 0, -EINVAL, "csum_start at the end"},
-		{1, 74, 0, 0, 0, 0, 0, -EINVAL, "csum_start beyond the end"},
-		{1, 65535, 65535, 0, 0, 0, 0, -EINVAL, "both as far as they go"},
-		{1, 0xffffffff, 17, 0, 0, 0, 0, -EINVAL, "a sum that wraps"},
-		{1, 34, 0xffffffff, 0, 0, 0, 0, -EINVAL, "another"},
-		{1, 34, 38, 0, 0, 0, 0, -EINVAL, "a field that ends one byte beyond"},
-		{1, 0, 0, 0, 0, 0, 0, -EINVAL, "the destination MAC"},
-		{1, 14, 16, 0, 0, 0, 0, -EINVAL, "the IP destination"},
-		{1, 14, 36, 0, 0, 0, 0, -EINVAL, "the right field, from the wrong start"},
-		{1, 50, 0, 0, 0, 0, 0, -EINVAL, "the right field, from a later start"},
-		{3, 0xfffffff0, 46, 0, 0, 0, 0, -EINVAL, "a sum that wraps to the IP destination"},
-		{3, 42, 0xfffffff4, 0, 0, 0, 0, -EINVAL, "the other way around"},
-		{1, 34, 0, 0, 0, 0, 0, -EINVAL, "the source port"},
-		{1, 34, 6, 0, 0, 0, 0, -EINVAL, "where UDP has it"},
-		{1, 54, 0, 0, 0, 0, 0, -EINVAL, "TCP's options"},
-		{3, 34, 6, 0, 0, 0, 0, 0, "UDP as it should be"},
-		{3, 34, 16, 0, 0, 0, 0, -EINVAL, "where TCP has it"},
-		{3, 34, 2, 0, 0, 0, 0, -EINVAL, "the destination port"},
-		{3, 41, 0, 0, 0, 0, 0, -EINVAL, "between header and payload"},
-		{3, 42, 10, 0, 0, 0, 0, 0, "the last word of a payload, as in a tunnel"},
-		{3, 42, 11, 0, 0, 0, 0, -EINVAL, "one byte further"},
-		{1, 34, 16, 0, 0, 12, 0x0806, -EINVAL, "not IP"},
-		{1, 34, 16, 0, 0, 14, 0x6500, -EINVAL, "not IPv4"},
-		{1, 34, 16, 0, 0, 14, 0x4600, -EINVAL, "options where the L4 header should be"},
-		{1, 34, 16, 0, 0, 20, 0x2000, -EINVAL, "a first fragment"},
-		{1, 34, 16, 0, 0, 20, 0x0001, -EINVAL, "a later fragment"},
-		{1, 34, 16, 0, 0, 16, 60, -EINVAL, "claims a byte more than there is"},
-		{1, 34, 16, 0, 0, 16, 37, -EINVAL, "claims too little for the field"},
-		{1, 34, 16, 0, 0, 16, 38, 0, "claims just enough"},
-		{1, 34, 16, 0, 0, 16, 0, -EINVAL, "claims nothing"},
-		{1, 34, 16, 0, 0, 22, 0x4084, -EINVAL, "SCTP"},
-		{1, 34, 0, 0, 0, 22, 0x4084, -EINVAL, "SCTP's source port"},
-		{1, 34, 2, 0, 0, 22, 0x4001, 0, "ICMP"},
-		{1, 33, 2, 0, 0, 22, 0x4001, -EINVAL, "ICMP, too early"},
-		{6, 54, 16, 0, 0, 0, 0, 0, "IPv6 as it should be"},
-		{6, 53, 17, 0, 0, 0, 0, -EINVAL, "the last byte of its header"},
-		{6, 54, 16, 0, 0, 18, 40, -EINVAL, "IPv6 claims a byte more"},
-		{6, 54, 16, 0, 0, 20, 0x2c40, -EINVAL, "a fragment header that TCP is read as"},
-	};
-
 	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(row); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(requests); i++) {
 		uint8_t f[128], before[128];
-		uint32_t n = unhex(samples[row[i].sample].hex, f);
-		uint32_t head_len = row[i].head_len ? row[i].head_len : n;
+		uint32_t n = unhex(samples[requests[i].sample].hex, f);
+		uint32_t head_len = requests[i].head_len ? requests[i].head_len : n;
 		struct wire_piece rest = {f + head_len, n - head_len};
 		int checked, finished;
 
-		if (row[i].at)
-			be16_put(f + row[i].at, row[i].to);
+		if (requests[i].at)
+			be16_put(f + requests[i].at, requests[i].to);
 		memcpy(before, f, sizeof(f));
-		checked = l4_csum_check(f, head_len, row[i].frame_len ? row[i].frame_len : n, row[i].start,
-					row[i].offset);
-		finished = l4_csum_finish(f, head_len, &rest, 1, row[i].start, row[i].offset);
-		if (checked != row[i].result || (!row[i].frame_len && finished != row[i].result))
-			fail_msg("%s: check %d, finish %d", row[i].why, checked, finished);
+		checked = l4_csum_check(f, head_len, requests[i].frame_len ? requests[i].frame_len : n,
+					requests[i].start, requests[i].offset);
+		finished = l4_csum_finish(f, head_len, &rest, 1, requests[i].start, requests[i].offset);
+		if (checked != requests[i].result || (!requests[i].frame_len && finished != requests[i].result))
+			fail_msg("%s: check %d, finish %d", requests[i].why, checked, finished);
 		if (finished)
 			assert_memory_equal(f, before, sizeof(f));
 	}

@@ -117,23 +117,27 @@ struct made {
 
 static uint32_t make_ip4(const struct shape *h, uint8_t *ip)
 {
+	uint32_t extra_bytes = h->ip_extra * 4;
+
 	ip[0] = (uint8_t)(0x45 + h->ip_extra);
 	ip[6] = 0x40;
 	ip[7] = 0;
 	ip[9] = h->udp ? 17 : 6;
-	memset(ip + 20, 1, h->ip_extra * 4); /* no-operation options */
-	return 20 + h->ip_extra * 4;
+	for (unsigned i = 0; i < extra_bytes; i++)
+		ip[20 + i] = 1; /* no operation */
+	return 20 + extra_bytes;
 }
 
 static uint32_t make_ip6(const struct shape *h, uint8_t *ip)
 {
+	static const uint8_t padding[8] = {0, 0, 1, 4}; /* destination options with nothing in them */
 	uint8_t *next = ip + 6;
 	uint32_t n = 40;
 
 	ip[0] = 0x60;
 	for (unsigned i = 0; i < h->ip_extra; i++, n += 8) {
 		*next = 60;
-		memcpy(ip + n, "\0\0\1\4\0\0\0\0", 8); /* destination options: padding */
+		memcpy(ip + n, padding, sizeof(padding));
 		next = ip + n;
 	}
 	*next = h->udp ? 17 : 6;
@@ -145,7 +149,7 @@ static void make(const struct shape *h, uint32_t payload_bytes, struct made *m)
 	uint8_t *l4;
 
 	rnd_fill(m->f, 256);
-	for (unsigned i = 0; i < h->tags; i++)
+	for (size_t i = 0; i < h->tags; i++)
 		be16_put(m->f + 12 + 4 * i, i + 1 < h->tags ? 0x88a8 : 0x8100);
 	m->l3_off = 14 + 4 * h->tags;
 	be16_put(m->f + m->l3_off - 2, h->version == 4 ? 0x0800 : 0x86dd);
@@ -337,7 +341,7 @@ static void the_whole_frame_gets_the_seed_that_linux_expects(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(linux_cut); i++) {
-		uint8_t f[256], right[256];
+		uint8_t f[256] = {0}, right[256];
 		uint32_t n = unhex(linux_cut[i].head, f);
 		struct seg s;
 
@@ -369,89 +373,79 @@ static void a_frame_longer_than_ip_can_say_is_only_cut(void **state)
 	check_cut(&h, 68000, 1448);
 }
 
+static const struct {
+	const char *why;
+	struct shape h;
+	enum seg_kind kind;
+	uint32_t payload_bytes, gso_bytes;
+	uint32_t head_short;   /* bytes missing from the head */
+	uint16_t l3_at, l3_to; /* a byte changed, counted from IP or L4, unless at is 0 */
+	uint16_t l4_at, l4_to;
+	int result;
+} attempts[] = {
+	{"TCP over IPv4", {.version = 4}, SEG_TCP4, 3000, 1448, 0, 0, 0, 0, 0, 0},
+	{"TCP over IPv6", {.version = 6}, SEG_TCP6, 3000, 1448, 0, 0, 0, 0, 0, 0},
+	{"UDP over IPv6", {.version = 6, .udp = true}, SEG_UDP, 3000, 1448, 0, 0, 0, 0, 0, 0},
+	{"a GSO size of 0", {.version = 4}, SEG_TCP4, 3000, 0, 0, 0, 0, 0, 0, -EINVAL},
+	{"8,192 segments", {.version = 4}, SEG_TCP4, 8192, 1, 0, 0, 0, 0, 0, 0},
+	{"8,193 segments", {.version = 4}, SEG_TCP4, 8193, 1, 0, 0, 0, 0, 0, -EINVAL},
+	{"the other IP", {.version = 4}, SEG_TCP6, 3000, 1448, 0, 0, 0, 0, 0, -EINVAL},
+	{"the other IP still", {.version = 6}, SEG_TCP4, 3000, 1448, 0, 0, 0, 0, 0, -EINVAL},
+	{"TCP as UDP", {.version = 4}, SEG_UDP, 3000, 1448, 0, 0, 0, 0, 0, -EINVAL},
+	{"UDP as TCP", {.version = 4, .udp = true}, SEG_TCP4, 3000, 1448, 0, 0, 0, 0, 0, -EINVAL},
+	{"a kind that there is not", {.version = 4}, (enum seg_kind)77, 3000, 1448, 0, 0, 0, 0, 0, -EINVAL},
+	{"a head without the last option",
+	 {.version = 4, .tcp_options = 3},
+	 SEG_TCP4,
+	 3000,
+	 1448,
+	 1,
+	 0,
+	 0,
+	 0,
+	 0,
+	 -EINVAL},
+	{"a head that ends in the TCP header", {.version = 4}, SEG_TCP4, 3000, 1448, 7, 0, 0, 0, 0, -EINVAL},
+	{"a head that ends in the IP header", {.version = 6}, SEG_TCP6, 3000, 1448, 30, 0, 0, 0, 0, -EINVAL},
+	{"no head", {.version = 4}, SEG_TCP4, 3000, 1448, 54, 0, 0, 0, 0, -EINVAL},
+	{"not IPv4 after all", {.version = 4}, SEG_TCP4, 3000, 1448, 0, 0, 0x65, 0, 0, -EINVAL},
+	{"an IPv4 header of 16 bytes", {.version = 4}, SEG_TCP4, 3000, 1448, 0, 0, 0x44, 0, 0, -EINVAL},
+	{"one of 60 that hides TCP", {.version = 4}, SEG_TCP4, 3000, 1448, 0, 0, 0x4f, 0, 0, -EINVAL},
+	{"a first fragment", {.version = 4}, SEG_TCP4, 3000, 1448, 0, 6, 0x20, 0, 0, -EINVAL},
+	{"a later fragment", {.version = 4}, SEG_TCP4, 3000, 1448, 0, 7, 0x01, 0, 0, -EINVAL},
+	{"a source route", {.version = 4, .ip_extra = 1}, SEG_TCP4, 3000, 1448, 0, 20, 131, 0, 0, -EINVAL},
+	{"an IPv6 fragment", {.version = 6, .ip_extra = 1}, SEG_TCP6, 3000, 1448, 0, 6, 44, 0, 0, -EINVAL},
+	{"an IPv6 routing header", {.version = 6, .ip_extra = 1}, SEG_TCP6, 3000, 1448, 0, 6, 43, 0, 0, -EINVAL},
+	{"a TCP header of 16 bytes", {.version = 4}, SEG_TCP4, 3000, 1448, 0, 0, 0, 12, 0x40, -EINVAL},
+	{"a TCP header longer than the head", {.version = 4}, SEG_TCP4, 3000, 1448, 0, 0, 0, 12, 0x60, -EINVAL},
+	{"a SYN", {.version = 4}, SEG_TCP4, 3000, 1448, 0, 0, 0, 13, 0x02, -EINVAL},
+	{"a RST", {.version = 6}, SEG_TCP6, 3000, 1448, 0, 0, 0, 13, 0x14, -EINVAL},
+	{"a SYN with data in one piece", {.version = 4}, SEG_TCP4, 1448, 1448, 0, 0, 0, 13, 0x02, 0},
+	{"a segment of 65,536 bytes", {.version = 4}, SEG_TCP4, 65536 - 40, 65535, 0, 0, 0, 0, 0, -EINVAL},
+	{"a segment of 65,535 bytes", {.version = 4}, SEG_TCP4, 65535 - 40, 65535, 0, 0, 0, 0, 0, 0},
+	{"IPv6 does not count its header", {.version = 6}, SEG_TCP6, 65535 - 20, 65535, 0, 0, 0, 0, 0, 0},
+	{"but what is behind it", {.version = 6}, SEG_TCP6, 65536 - 20, 65535, 0, 0, 0, 0, 0, -EINVAL},
+};
+
 static void what_cannot_be_cut_is_refused(void **state)
 {
-	static const struct {
-		const char *why;
-		struct shape h;
-		enum seg_kind kind;
-		uint32_t payload_bytes, gso_bytes;
-		uint32_t head_short;   /* bytes missing from the head */
-		uint16_t l3_at, l3_to; /* a byte changed, counted from IP or L4, unless at is 0 */
-		uint16_t l4_at, l4_to;
-		int result;
-	} row[] = {
-		{"TCP over IPv4", {.version = 4}, SEG_TCP4, 3000, 1448, 0, 0, 0, 0, 0, 0},
-		{"TCP over IPv6", {.version = 6}, SEG_TCP6, 3000, 1448, 0, 0, 0, 0, 0, 0},
-		{"UDP over IPv6", {.version = 6, .udp = true}, SEG_UDP, 3000, 1448, 0, 0, 0, 0, 0, 0},
-		{"a GSO size of 0", {.version = 4}, SEG_TCP4, 3000, 0, 0, 0, 0, 0, 0, -EINVAL},
-		{"8,192 segments", {.version = 4}, SEG_TCP4, 8192, 1, 0, 0, 0, 0, 0, 0},
-		{"8,193 segments", {.version = 4}, SEG_TCP4, 8193, 1, 0, 0, 0, 0, 0, -EINVAL},
-		{"the other IP", {.version = 4}, SEG_TCP6, 3000, 1448, 0, 0, 0, 0, 0, -EINVAL},
-		{"the other IP still", {.version = 6}, SEG_TCP4, 3000, 1448, 0, 0, 0, 0, 0, -EINVAL},
-		{"TCP as UDP", {.version = 4}, SEG_UDP, 3000, 1448, 0, 0, 0, 0, 0, -EINVAL},
-		{"UDP as TCP", {.version = 4, .udp = true}, SEG_TCP4, 3000, 1448, 0, 0, 0, 0, 0, -EINVAL},
-		{"a kind that there is not", {.version = 4}, (enum seg_kind)77, 3000, 1448, 0, 0, 0, 0, 0, -EINVAL},
-		{"a head without the last option",
-		 {.version = 4, .tcp_options = 3},
-		 SEG_TCP4,
-		 3000,
-		 1448,
-		 1,
-		 0,
-		 0,
-		 0,
-		 0,
-		 -EINVAL},
-		{"a head that ends in the TCP header", {.version = 4}, SEG_TCP4, 3000, 1448, 7, 0, 0, 0, 0, -EINVAL},
-		{"a head that ends in the IP header", {.version = 6}, SEG_TCP6, 3000, 1448, 30, 0, 0, 0, 0, -EINVAL},
-		{"no head", {.version = 4}, SEG_TCP4, 3000, 1448, 54, 0, 0, 0, 0, -EINVAL},
-		{"not IPv4 after all", {.version = 4}, SEG_TCP4, 3000, 1448, 0, 0, 0x65, 0, 0, -EINVAL},
-		{"an IPv4 header of 16 bytes", {.version = 4}, SEG_TCP4, 3000, 1448, 0, 0, 0x44, 0, 0, -EINVAL},
-		{"one of 60 that hides TCP", {.version = 4}, SEG_TCP4, 3000, 1448, 0, 0, 0x4f, 0, 0, -EINVAL},
-		{"a first fragment", {.version = 4}, SEG_TCP4, 3000, 1448, 0, 6, 0x20, 0, 0, -EINVAL},
-		{"a later fragment", {.version = 4}, SEG_TCP4, 3000, 1448, 0, 7, 0x01, 0, 0, -EINVAL},
-		{"a source route", {.version = 4, .ip_extra = 1}, SEG_TCP4, 3000, 1448, 0, 20, 131, 0, 0, -EINVAL},
-		{"an IPv6 fragment", {.version = 6, .ip_extra = 1}, SEG_TCP6, 3000, 1448, 0, 6, 44, 0, 0, -EINVAL},
-		{"an IPv6 routing header",
-		 {.version = 6, .ip_extra = 1},
-		 SEG_TCP6,
-		 3000,
-		 1448,
-		 0,
-		 6,
-		 43,
-		 0,
-		 0,
-		 -EINVAL},
-		{"a TCP header of 16 bytes", {.version = 4}, SEG_TCP4, 3000, 1448, 0, 0, 0, 12, 0x40, -EINVAL},
-		{"a TCP header longer than the head", {.version = 4}, SEG_TCP4, 3000, 1448, 0, 0, 0, 12, 0x60, -EINVAL},
-		{"a SYN", {.version = 4}, SEG_TCP4, 3000, 1448, 0, 0, 0, 13, 0x02, -EINVAL},
-		{"a RST", {.version = 6}, SEG_TCP6, 3000, 1448, 0, 0, 0, 13, 0x14, -EINVAL},
-		{"a SYN with data in one piece", {.version = 4}, SEG_TCP4, 1448, 1448, 0, 0, 0, 13, 0x02, 0},
-		{"a segment of 65,536 bytes", {.version = 4}, SEG_TCP4, 65536 - 40, 65535, 0, 0, 0, 0, 0, -EINVAL},
-		{"a segment of 65,535 bytes", {.version = 4}, SEG_TCP4, 65535 - 40, 65535, 0, 0, 0, 0, 0, 0},
-		{"IPv6 does not count its header", {.version = 6}, SEG_TCP6, 65535 - 20, 65535, 0, 0, 0, 0, 0, 0},
-		{"but what is behind it", {.version = 6}, SEG_TCP6, 65536 - 20, 65535, 0, 0, 0, 0, 0, -EINVAL},
-	};
-
 	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(row); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(attempts); i++) {
 		static struct made m;
 		uint32_t head_len;
 		struct seg s;
 		int result;
 
-		make(&row[i].h, row[i].payload_bytes, &m);
-		if (row[i].l3_at || row[i].l3_to)
-			m.f[m.l3_off + row[i].l3_at] = (uint8_t)row[i].l3_to;
-		if (row[i].l4_at)
-			m.f[m.l4_off + row[i].l4_at] = (uint8_t)row[i].l4_to;
-		head_len = m.head_bytes - row[i].head_short;
-		result = seg_begin(&s, copy_at_the_edge(m.f, head_len), head_len, m.bytes, row[i].kind,
-				   row[i].gso_bytes);
-		if (result != row[i].result)
-			fail_msg("%s: %d", row[i].why, result);
+		make(&attempts[i].h, attempts[i].payload_bytes, &m);
+		if (attempts[i].l3_at || attempts[i].l3_to)
+			m.f[m.l3_off + attempts[i].l3_at] = (uint8_t)attempts[i].l3_to;
+		if (attempts[i].l4_at)
+			m.f[m.l4_off + attempts[i].l4_at] = (uint8_t)attempts[i].l4_to;
+		head_len = m.head_bytes - attempts[i].head_short;
+		result = seg_begin(&s, copy_at_the_edge(m.f, head_len), head_len, m.bytes, attempts[i].kind,
+				   attempts[i].gso_bytes);
+		if (result != attempts[i].result)
+			fail_msg("%s: %d", attempts[i].why, result);
 	}
 }
 
