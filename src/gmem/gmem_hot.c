@@ -28,6 +28,9 @@ void gmem_log_mark(const struct gmem_log *log, gpa_t gpa, uint64_t len)
 		return;
 	page = gpa.v >> GMEM_LOG_PAGE_BITS;
 	last = (gpa.v + len - 1) >> GMEM_LOG_PAGE_BITS;
+	/* The data must be visible before we look for the mark. Otherwise a migration may take the mark away and copy the
+	 * page before our data gets there, while what we saw was the mark it took. */
+	atomic_thread_fence(memory_order_seq_cst);
 	for (; page <= last && page / 8 < log->size_bytes; page++) {
 		_Atomic uint8_t *byte = &log->bits[page / 8];
 		uint8_t bit = (uint8_t)(1u << (page % 8));
