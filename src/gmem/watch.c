@@ -16,8 +16,11 @@
 
 #include "gmem/gmem.h"
 
+/* Control gives a free slot its range, then makes the generation odd; the handler believes a range only if the slot had
+ * one odd generation before and after reading it. Half of one range and half of another would cover a third one's. */
 static struct {
-	_Atomic uintptr_t start; /* 0: free */
+	_Atomic unsigned generation; /* even: free */
+	_Atomic uintptr_t start;
 	_Atomic size_t bytes;
 	atomic_bool faulted;
 } watch[WATCH_MAX];
@@ -29,11 +32,12 @@ int watch_add(void *map, size_t map_bytes, unsigned *slot)
 	unsigned top = atomic_load(&watch_top);
 
 	for (unsigned i = 0; i < WATCH_MAX; i++) {
-		if (atomic_load(&watch[i].start))
+		if (atomic_load(&watch[i].generation) % 2)
 			continue;
+		atomic_store(&watch[i].start, (uintptr_t)map);
 		atomic_store(&watch[i].bytes, map_bytes);
 		atomic_store(&watch[i].faulted, false);
-		atomic_store(&watch[i].start, (uintptr_t)map);
+		atomic_fetch_add(&watch[i].generation, 1);
 		if (i >= top)
 			atomic_store(&watch_top, i + 1);
 		*slot = i;
@@ -44,7 +48,7 @@ int watch_add(void *map, size_t map_bytes, unsigned *slot)
 
 void watch_remove(unsigned slot)
 {
-	atomic_store(&watch[slot].start, 0);
+	atomic_fetch_add(&watch[slot].generation, 1);
 }
 
 bool watch_faulted(unsigned slot)
@@ -57,18 +61,28 @@ unsigned gmem_fault_count(void)
 	return atomic_load_explicit(&faults, memory_order_relaxed);
 }
 
+/* Does slot @i hold the mapping that @address is in? Gives its range. */
+static bool is_in(unsigned i, uintptr_t address, uintptr_t *start, size_t *bytes)
+{
+	unsigned generation = atomic_load(&watch[i].generation);
+
+	*start = atomic_load(&watch[i].start);
+	*bytes = atomic_load(&watch[i].bytes);
+	return generation % 2 && atomic_load(&watch[i].generation) == generation && address - *start < *bytes;
+}
+
 static bool cover(uintptr_t address)
 {
 	unsigned top = atomic_load(&watch_top);
 
 	for (unsigned i = 0; i < top; i++) {
-		uintptr_t start = atomic_load(&watch[i].start);
-		size_t bytes = atomic_load(&watch[i].bytes);
+		uintptr_t start;
+		size_t bytes;
 
-		if (!start || address - start >= bytes)
+		if (!is_in(i, address, &start, &bytes))
 			continue;
-		if (mmap((void *)start, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE,
-			 -1, 0) == MAP_FAILED)
+		if (mmap((void *)start, bytes, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
 			return false;
 		atomic_store(&watch[i].faulted, true);
 		atomic_fetch_add(&faults, 1);
@@ -82,8 +96,11 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 	int saved_errno = errno;
 
 	(void)context;
-	if (!cover((uintptr_t)info->si_addr))
-		signal(sig, SIG_DFL); /* returning repeats the access, and now it is fatal */
+	/* A signal that somebody sent (si_code <= 0) has no address. Raised again it waits until we return. */
+	if (info->si_code <= 0 || !cover((uintptr_t)info->si_addr)) {
+		signal(sig, SIG_DFL);
+		raise(sig);
+	}
 	errno = saved_errno;
 }
 
