@@ -89,6 +89,12 @@ static void end_of_stream(struct vhost *v, const struct vhost_msg *m)
 	vhost_end(v, reason);
 }
 
+/* A front end that was killed with messages or replies under way: an end like any other. */
+static bool is_hang_up(int code)
+{
+	return code == -ECONNRESET || code == -EPIPE;
+}
+
 static void receive_failed(struct vhost *v, int code)
 {
 	char reason[96];
@@ -98,8 +104,7 @@ static void receive_failed(struct vhost *v, int code)
 			 VHOST_FDS_MAX);
 	else
 		snprintf(reason, sizeof(reason), "receiving failed: %s", strerror(-code));
-	/* A front end that was killed with replies unread resets the connection: an end like any other. */
-	vhost_end(v, code == -ECONNRESET ? NULL : reason);
+	vhost_end(v, is_hang_up(code) ? NULL : reason);
 }
 
 /* One piece of a message, and the message if that was its last. True: there may be more to do. */
@@ -108,6 +113,7 @@ static bool step(struct vhost *v)
 	struct vhost_msg *m = &v->msg;
 	struct err e = {0};
 	ssize_t n = receive_more(v->sock_fd, m);
+	int rc;
 
 	if (n == -EAGAIN || n == -EINTR)
 		return false;
@@ -126,8 +132,9 @@ static bool step(struct vhost *v)
 	}
 	if (m->got_bytes < sizeof(m->h) + m->h.size)
 		return true;
-	if (vhost_msg_handle(v, m, &e) < 0) {
-		vhost_end(v, e.text);
+	rc = vhost_msg_handle(v, m, &e);
+	if (rc < 0) {
+		vhost_end(v, is_hang_up(rc) ? NULL : e.text);
 		return false;
 	}
 	vhost_msg_reset(m);

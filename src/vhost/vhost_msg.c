@@ -110,6 +110,16 @@ static int check_size(const struct request *q, uint32_t size, struct err *e)
 		       q->bytes_max);
 }
 
+static int unnegotiated(const struct vhost *v, const struct request *q, struct err *e)
+{
+	if (q->needs != NEEDS(CONFIG))
+		return err_set(e, -EPROTO, NULL, NULL, "its protocol feature was not negotiated");
+	/* What happens when another front end connects than the port was made for. */
+	return err_set(e, -EPROTO, NULL, NULL,
+		       "its protocol feature was not negotiated: is the port's front_end (%s) right?",
+		       vhost_front_end_name(v->conf.front_end));
+}
+
 static int check_header(const struct vhost *v, const struct vhost_msg *m, struct err *e)
 {
 	const struct request *q = find(m->h.request);
@@ -122,9 +132,7 @@ static int check_header(const struct vhost *v, const struct vhost_msg *m, struct
 	if (!q)
 		return err_set(e, -EOPNOTSUPP, NULL, NULL, "not supported, and not negotiated");
 	if (q->needs & ~v->protocol_features)
-		return err_set(e, -EPROTO, NULL, NULL,
-			       "its protocol feature was not negotiated: is the port's front_end (%s) right?",
-			       vhost_front_end_name(v->conf.front_end));
+		return unnegotiated(v, q, e);
 	return check_size(q, m->h.size, e);
 }
 
