@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* port add, set, del, show. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "flue.h"
+
+static const char usage[] = "usage: flue port add NAME [KEY=VALUE...] | set NAME KEY=VALUE... | del NAME | show [NAME]";
+
+/* What a key's value looks like in JSON; keys that are not here are texts. flued checks them all. */
+static const char *const numbers[] = {"vlan", "native", "mtu", "queues"};
+
+static bool is_number_key(const char *key)
+{
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		if (strcmp(numbers[i], key) == 0)
+			return true;
+	return false;
+}
+
+static json_t *value_of(const char *key, const char *text)
+{
+	char *end;
+	long long n;
+
+	if (strcmp(text, "none") == 0)
+		return json_null();
+	if (strcmp(key, "spoof_guard") == 0 && (strcmp(text, "on") == 0 || strcmp(text, "true") == 0))
+		return json_true();
+	if (strcmp(key, "spoof_guard") == 0 && (strcmp(text, "off") == 0 || strcmp(text, "false") == 0))
+		return json_false();
+	errno = 0;
+	n = strtoll(text, &end, 10);
+	if (is_number_key(key) && *text && !*end && errno == 0)
+		return json_integer(n);
+	return json_string(text);
+}
+
+/* KEY=VALUE words as an object; NULL after a message. */
+static json_t *keys_of(const char *name, int n, char **word)
+{
+	json_t *keys = json_object();
+
+	for (int i = 0; i < n; i++) {
+		char *equals = strchr(word[i], '=');
+
+		if (!equals || equals == word[i]) {
+			complain(name, "'%s' is not KEY=VALUE", word[i]);
+			json_decref(keys);
+			return NULL;
+		}
+		*equals = '\0';
+		if (json_object_set_new(keys, word[i], value_of(word[i], equals + 1)) < 0) {
+			complain(name, "the value of %s is no UTF-8 text", word[i]);
+			json_decref(keys);
+			return NULL;
+		}
+	}
+	return keys;
+}
+
+static int finish(const struct cli *cli, json_t *answer)
+{
+	if (!answer)
+		return EXIT_FAILED;
+	if (cli->json && !json_is_null(answer))
+		print_json(answer);
+	json_decref(answer);
+	return EXIT_OK;
+}
+
+static int port_add(const struct cli *cli, const char *name, int n, char **word)
+{
+	json_t *keys = keys_of(name, n, word), *answer;
+
+	if (!keys)
+		return EXIT_USAGE;
+	json_object_set_new(keys, "name", json_string(name));
+	answer = api_call(cli, "POST", "/v1/ports", keys, name);
+	json_decref(keys);
+	return finish(cli, answer);
+}
+
+static int port_set(const struct cli *cli, const char *name, int n, char **word)
+{
+	json_t *keys = keys_of(name, n, word), *answer;
+	char path[256];
+
+	if (!keys)
+		return EXIT_USAGE;
+	answer = api_call(cli, "PATCH", port_path(name, path, sizeof(path)), keys, name);
+	json_decref(keys);
+	return finish(cli, answer);
+}
+
+static int port_del(const struct cli *cli, const char *name)
+{
+	char path[256];
+
+	return finish(cli, api_call(cli, "DELETE", port_path(name, path, sizeof(path)), NULL, name));
+}
+
+static void list_row(struct libscols_table *t, const json_t *p)
+{
+	const json_t *c = json_object_get(p, "counters");
+	const char *socket = text_of(p, "socket");
+
+	table_row(t, text_of(p, "name"), text_of(p, "kind"), text_of(p, "state"), text_of(p, "mac"), vlan_text(p),
+		  number_text(number_of(p, "mtu")), number_text(number_of(c, "rx_frames")),
+		  number_text(number_of(c, "tx_frames")), number_text(drops_of(p)),
+		  *socket ? socket : text_of(p, "ifname"));
+}
+
+static int list_ports(const struct cli *cli)
+{
+	json_t *answer = api_call(cli, "GET", "/v1/ports", NULL, NULL), *p;
+	struct libscols_table *t;
+	size_t i;
+
+	if (!answer)
+		return EXIT_FAILED;
+	if (cli->json)
+		return finish(cli, answer);
+	t = table_new((const struct column[]){{"PORT", false},
+					      {"KIND", false},
+					      {"STATE", false},
+					      {"MAC", false},
+					      {"VLAN", true},
+					      {"MTU", true},
+					      {"RX-FRAMES", true},
+					      {"TX-FRAMES", true},
+					      {"DROPPED", true},
+					      {"WHERE", false},
+					      {NULL, false}});
+	json_array_foreach (json_object_get(answer, "ports"), i, p)
+		list_row(t, p);
+	table_print(t);
+	json_decref(answer);
+	return EXIT_OK;
+}
+
+/* One line for each member that is a plain value, then those of the objects in it. */
+static void add_members(struct libscols_table *t, const json_t *object, const char *prefix)
+{
+	const char *key;
+	json_t *value;
+
+	json_object_foreach ((json_t *)object, key, value) {
+		char name[80], *text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(6));
+
+		snprintf(name, sizeof(name), "%s%s", prefix, key);
+		if (json_is_string(value) && *json_string_value(value))
+			table_row(t, name, json_string_value(value));
+		else if (text && !json_is_string(value) && !json_is_object(value) && !json_is_null(value))
+			table_row(t, name, text);
+		free(text);
+	}
+	json_object_foreach ((json_t *)object, key, value) {
+		char name[80];
+
+		snprintf(name, sizeof(name), "%s%s.", prefix, strcmp(key, "drops") == 0 ? "dropped" : key);
+		if (json_is_object(value))
+			add_members(t, value, strcmp(key, "detail") == 0 || strcmp(key, "counters") == 0 ? "" : name);
+	}
+}
+
+static int show_port(const struct cli *cli, const char *name)
+{
+	struct libscols_table *t;
+	char path[256];
+	json_t *p = api_call(cli, "GET", port_path(name, path, sizeof(path)), NULL, name);
+
+	if (!p || cli->json)
+		return finish(cli, p);
+	t = table_new((const struct column[]){{"FIELD", false}, {"VALUE", false}, {NULL, false}});
+	scols_table_enable_noheadings(t, 1);
+	add_members(t, p, "");
+	table_print(t);
+	json_decref(p);
+	return EXIT_OK;
+}
+
+int cmd_port(const struct cli *cli, int argc, char **argv)
+{
+	const char *verb = argc > 1 ? argv[1] : "";
+
+	if (strcmp(verb, "add") == 0 && argc >= 3)
+		return port_add(cli, argv[2], argc - 3, argv + 3);
+	if (strcmp(verb, "set") == 0 && argc >= 4)
+		return port_set(cli, argv[2], argc - 3, argv + 3);
+	if (strcmp(verb, "del") == 0 && argc == 3)
+		return port_del(cli, argv[2]);
+	if (strcmp(verb, "show") == 0 && argc == 2)
+		return list_ports(cli);
+	if (strcmp(verb, "show") == 0 && argc == 3)
+		return show_port(cli, argv[2]);
+	complain(NULL, "%s", usage);
+	return EXIT_USAGE;
+}
