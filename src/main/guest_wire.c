@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Joins a guest's port (frames) and its vhost-user device (protocol), which know nothing of each other: one object made
+ * of both, and the two tables that translate. Control thread.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "ctl/conf.h"
+#include "main/wire.h"
+#include "port/guest.h"
+#include "vhost/vhost.h"
+
+struct guest_wire {
+	struct guest *guest;
+	struct vhost *vhost;
+	const struct port_host *host;
+	struct log_limit limit; /* what the front end can cause */
+};
+
+static const char *name_of(const struct guest_wire *w)
+{
+	return guest_port(w->guest)->name;
+}
+
+/* ---- from the device to the port ---- */
+
+static void on_connected(void *owner)
+{
+	struct guest_wire *w = owner;
+
+	log_limited(&w->limit, LOG_INFO, "%s: a front end has connected", name_of(w));
+	guest_connected(w->guest);
+}
+
+static void on_disconnected(void *owner, const char *reason)
+{
+	struct guest_wire *w = owner;
+
+	if (reason)
+		log_limited(&w->limit, LOG_WARN, "%s: broken: %s", name_of(w), reason);
+	else
+		log_limited(&w->limit, LOG_INFO, "%s: the front end has disconnected", name_of(w));
+	guest_disconnected(w->guest, reason);
+}
+
+static int on_ring_run(void *owner, unsigned ring, struct virtq *vq, int kick_fd, struct err *e)
+{
+	return guest_ring_run(((struct guest_wire *)owner)->guest, ring, vq, kick_fd, e);
+}
+
+static void on_ring_halt(void *owner, unsigned ring)
+{
+	guest_ring_halt(((struct guest_wire *)owner)->guest, ring);
+}
+
+static void on_ring_enable(void *owner, unsigned ring, bool enabled)
+{
+	guest_ring_enable(((struct guest_wire *)owner)->guest, ring, enabled);
+}
+
+static void on_features(void *owner, uint64_t features)
+{
+	bool mrg_rxbuf = features & FEATURE(VIRTIO_NET_F_MRG_RXBUF);
+
+	guest_features(((struct guest_wire *)owner)->guest, mrg_rxbuf,
+		       mrg_rxbuf || features & FEATURE(VIRTIO_F_VERSION_1));
+}
+
+static int on_mtu(void *owner, unsigned mtu)
+{
+	return guest_check_mtu(((struct guest_wire *)owner)->guest, mtu);
+}
+
+static void on_announce(void *owner, struct mac mac)
+{
+	guest_announce(((struct guest_wire *)owner)->guest, mac);
+}
+
+static void on_quiesce(void *owner)
+{
+	((struct guest_wire *)owner)->host->quiesce();
+}
+
+static const struct vhost_ops vhost_ops = {
+	.connected = on_connected,
+	.disconnected = on_disconnected,
+	.ring_run = on_ring_run,
+	.ring_halt = on_ring_halt,
+	.ring_enable = on_ring_enable,
+	.features = on_features,
+	.mtu = on_mtu,
+	.announce = on_announce,
+	.quiesce = on_quiesce,
+};
+
+/* ---- from the port to the device ---- */
+
+static void link_fail(void *arg, const char *reason)
+{
+	vhost_fail(((struct guest_wire *)arg)->vhost, reason);
+}
+
+static void link_info(void *arg, struct port_info *info)
+{
+	struct vhost_state s;
+
+	vhost_state_get(((struct guest_wire *)arg)->vhost, &s);
+	port_info_add(info, "connections", "%" PRIu64, s.connects);
+	if (!s.connected)
+		return;
+	port_info_add(info, "features", "0x%" PRIx64, s.features);
+	port_info_add(info, "protocol_features", "0x%" PRIx64, s.protocol_features);
+	port_info_add(info, "rings", "%u running, %u enabled", s.rings_running, s.rings_enabled);
+	port_info_add(info, "memory", "%" PRIu64 " MiB in %u regions", s.memory_bytes >> 20, s.n_regions);
+	port_info_add(info, "dirty_log", "%s", s.logging ? "on" : "off");
+}
+
+static void link_set_mtu(void *arg, unsigned mtu)
+{
+	vhost_set_mtu(((struct guest_wire *)arg)->vhost, mtu);
+}
+
+static const struct gmem *link_memory(void *arg)
+{
+	return vhost_memory(((struct guest_wire *)arg)->vhost);
+}
+
+static void link_free(void *arg)
+{
+	struct guest_wire *w = arg;
+
+	vhost_free(w->vhost);
+	free(w);
+}
+
+struct port *guest_wire_new(const struct port_conf *c, const struct port_host *host, struct err *e)
+{
+	struct vhost_conf conf = {
+		.role = c->role, .front_end = c->front_end, .pairs = c->queues, .mtu = c->mtu, .mac = c->mac,
+	};
+	struct guest_wire *w = calloc(1, sizeof(*w));
+
+	if (!w || !(w->guest = guest_new(c->name, c->mtu, c->queues, host))) {
+		free(w);
+		err_set(e, -ENOMEM, NULL, NULL, "out of memory");
+		return NULL;
+	}
+	w->host = host;
+	snprintf(conf.path, sizeof(conf.path), "%s", c->socket);
+	w->vhost = vhost_new(&conf, host->events, &vhost_ops, w, e);
+	if (!w->vhost) {
+		guest_port(w->guest)->ops->free(guest_port(w->guest));
+		free(w);
+		return NULL;
+	}
+	guest_set_link(w->guest, &(struct guest_link){
+					 .arg = w,
+					 .fail = link_fail,
+					 .info = link_info,
+					 .set_mtu = link_set_mtu,
+					 .memory = link_memory,
+					 .free = link_free,
+				 });
+	return guest_port(w->guest);
+}
