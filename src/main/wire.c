@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "main/wire.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "gmem/gmem.h"
+#include "port/packet.h"
+#include "port/tap.h"
+
+/* The parts of this process; ports' callbacks have no other way to find them. */
+static struct {
+	struct fwd *fwd;
+	struct workers *workers;
+	int attention_fd;
+	struct port_host host;
+	struct frame_batch batch; /* of frames the control thread sends */
+} parts = {.attention_fd = -1};
+
+/* ---- the kinds of ports ---- */
+
+static struct port *tap_make(const struct port_conf *c, const struct port_host *host, struct err *e)
+{
+	return tap_new(&(struct tap_conf){.name = c->name, .ifname = c->ifname, .netns = c->netns, .mtu = c->mtu}, host,
+		       e);
+}
+
+static struct port *packet_make(const struct port_conf *c, const struct port_host *host, struct err *e)
+{
+	return packet_new(&(struct packet_conf){.name = c->name, .ifname = c->ifname, .netns = c->netns, .mtu = c->mtu},
+			  host, e);
+}
+
+static const struct port_kind kinds[CONF_KIND_N] = {
+	[CONF_GUEST] = {guest_wire_new},
+	[CONF_TAP] = {tap_make},
+	[CONF_PACKET] = {packet_make},
+};
+
+/* ---- what ports ask of the rest ---- */
+
+static int host_queue_add(struct port *p, unsigned q, int poll_fd, struct err *e)
+{
+	return workers_queue_add(parts.workers, p, q, poll_fd, e);
+}
+
+static void host_queue_remove(struct port *p, unsigned q)
+{
+	workers_queue_remove(parts.workers, p, q);
+}
+
+static void host_link_changed(struct port *p)
+{
+	fwd_link_changed(parts.fwd, p);
+}
+
+static void flush(const struct port_set *touched)
+{
+	for (unsigned id = 0; id < PORTS_MAX; id++) {
+		struct port *p = touched->bits[id / 64] & UINT64_C(1) << id % 64 ? fwd_port(parts.fwd, id) : NULL;
+
+		if (p && p->ops->tx_flush)
+			p->ops->tx_flush(p, COUNTERS_CONTROL);
+	}
+}
+
+static void host_inject(struct port *p, const void *frame, uint32_t len)
+{
+	struct frame_batch *b = &parts.batch;
+	struct frame *f = &b->f[0];
+	struct port_set touched = {0};
+
+	b->n = 1;
+	b->n_spans = 0;
+	f->len = len;
+	f->head_len = min_u32(len, FRAME_HEAD_MAX);
+	memcpy(frame_head_begin(f), frame, f->head_len);
+	f->body = b->spans;
+	f->n_body = 0;
+	if (len > f->head_len) {
+		b->spans[b->n_spans++] =
+			(struct frame_span){.p = (const uint8_t *)frame + f->head_len, .len = len - f->head_len};
+		f->n_body = 1;
+	}
+	fwd_process(parts.fwd, p, b, COUNTERS_CONTROL, &touched);
+	flush(&touched);
+}
+
+/* ---- up and down ---- */
+
+static int start_parts(const struct conf *c, struct event_base *events, struct err *e)
+{
+	if (gmem_sigbus_install() < 0)
+		return err_set(e, -errno, NULL, NULL, "cannot handle SIGBUS: %s", strerror(errno));
+	parts.host = (struct port_host){
+		.queue_add = host_queue_add,
+		.queue_remove = host_queue_remove,
+		.quiesce = workers_quiesce,
+		.link_changed = host_link_changed,
+		.inject = host_inject,
+		.events = events,
+	};
+	parts.fwd = fwd_new(&c->fwd);
+	if (!parts.fwd)
+		return err_set(e, -ENOMEM, "switch.fdb_entries", "choose fewer", "out of memory for %u addresses",
+			       c->fwd.fdb_entries);
+	parts.attention_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (parts.attention_fd < 0)
+		return err_set(e, -errno, NULL, NULL, "cannot make an eventfd: %s", strerror(errno));
+	parts.workers = workers_new(&c->workers, parts.fwd, parts.attention_fd, e);
+	return parts.workers ? 0 : e->code;
+}
+
+static void stop_parts(void)
+{
+	if (parts.workers)
+		workers_free(parts.workers);
+	if (parts.attention_fd >= 0)
+		close(parts.attention_fd);
+	fwd_free(parts.fwd);
+}
+
+struct model *wire_new(const struct conf *c, struct event_base *events, struct err *e)
+{
+	struct model *m = NULL;
+
+	if (start_parts(c, events, e) == 0) {
+		m = model_new(&(struct model_parts){
+			.fwd = parts.fwd,
+			.workers = parts.workers,
+			.host = &parts.host,
+			.kinds = kinds,
+			.attention_fd = parts.attention_fd,
+			.events = events,
+		});
+		if (!m)
+			err_set(e, -ENOMEM, NULL, NULL, "out of memory");
+	}
+	if (m)
+		model_set_ageing(m, c->fwd.ageing_s);
+	else
+		stop_parts();
+	return m;
+}
+
+void wire_free(struct model *m)
+{
+	model_free(m);
+	stop_parts();
+}
