@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Frames to the interface: copied into slots of the ring, and handed over with one system call for a batch.
+ *
+ * Thread: any worker. Slots are filled under `lock`. In the kernel is one worker at a time (`in_kernel`); whoever comes
+ *         meanwhile leaves word (`wanted`) and goes on: the one in there looks again when it comes out.
+ *
+ * The queueing discipline is bypassed, so a busy interface shows at once: the kernel stops at the first frame it could
+ * not place and leaves it and all behind it in the ring. If somebody polls this port they stay, and are tried again with
+ * the next poll, for WAIT_NS at most; if nobody does they are dropped, for nobody would come back for them.
+ *
+ * Invariant: slots [tail, head) are filled. The kernel's own position is never behind the tail, and it is the tail
+ *            whenever nobody is in the kernel: frames are taken back by setting the head to it.
+ */
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "base/time.h"
+#include "port/packet_priv.h"
+
+#define DATA_OFF TPACKET_ALIGN(sizeof(struct tpacket2_hdr)) /* packet_mmap.rst: where the kernel looks for the frame */
+#define WAIT_NS  (2000 * NS_PER_US) /* a NIC makes room within microseconds, or is not working */
+
+static uint8_t *data_of(struct tpacket2_hdr *slot)
+{
+	return (uint8_t *)slot + DATA_OFF;
+}
+
+static void copy_frame(uint8_t *dst, const struct frame *f)
+{
+	memcpy(dst, f->data, f->head_len);
+	dst += f->head_len;
+	for (unsigned i = 0; i < f->n_body; i++) {
+		memcpy(dst, f->body[i].p, f->body[i].len);
+		dst += f->body[i].len;
+	}
+}
+
+/* False: the ring is full. Locked. */
+static bool fill(struct packet_tx *tx, const struct frame *f)
+{
+	struct tpacket2_hdr *slot = packet_slot(&tx->ring, tx->head);
+
+	if (packet_status(slot) != TP_STATUS_AVAILABLE || packet_after(&tx->ring, tx->head) == tx->tail)
+		return false;
+	copy_frame(data_of(slot), f);
+	slot->tp_len = f->len;
+	packet_set_status(slot, TP_STATUS_SEND_REQUEST);
+	tx->head = packet_after(&tx->ring, tx->head);
+	return true;
+}
+
+/* Take back all frames the kernel has not taken. Returns how many. Locked, nobody in the kernel. */
+static uint32_t take_back(struct packet_tx *tx)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = tx->tail; i != tx->head; i = packet_after(&tx->ring, i), n++)
+		packet_set_status(packet_slot(&tx->ring, i), TP_STATUS_AVAILABLE);
+	tx->head = tx->tail;
+	return n;
+}
+
+/* Remove the frame at the tail, which the kernel refuses and will not step over: those behind it move up. Rare: frames
+ * too long for the interface are not put here. Locked, nobody in the kernel. */
+static void remove_first(struct packet_tx *tx)
+{
+	struct tpacket2_hdr *to = packet_slot(&tx->ring, tx->tail);
+
+	for (uint32_t i = packet_after(&tx->ring, tx->tail); i != tx->head; i = packet_after(&tx->ring, i)) {
+		struct tpacket2_hdr *from = packet_slot(&tx->ring, i);
+
+		memcpy(data_of(to), data_of(from), from->tp_len);
+		to->tp_len = from->tp_len;
+		packet_set_status(to, TP_STATUS_SEND_REQUEST);
+		to = from;
+	}
+	packet_set_status(to, TP_STATUS_AVAILABLE);
+	tx->head = (tx->head + tx->ring.n - 1) % tx->ring.n;
+}
+
+/* Step over what the kernel has taken, and count it. Returns whether there was any. Locked. */
+static bool collect(struct packet_tx *tx, struct port_counters *counts)
+{
+	uint64_t frames = 0, bytes = 0;
+
+	while (tx->tail != tx->head) {
+		const struct tpacket2_hdr *slot = packet_slot(&tx->ring, tx->tail);
+		uint32_t status = packet_status(slot);
+
+		if (status == TP_STATUS_SEND_REQUEST || status == TP_STATUS_WRONG_FORMAT)
+			break;
+		frames++;
+		bytes += slot->tp_len;
+		tx->tail = packet_after(&tx->ring, tx->tail);
+	}
+	count(&counts->tx_frames, frames);
+	count(&counts->tx_bytes, bytes);
+	return frames > 0;
+}
+
+/* The interface is busy: let the frames wait, or give up. Locked, nobody in the kernel. */
+static void wait_or_drop(struct packet_tx *tx, bool progress, struct port_counters *counts)
+{
+	uint64_t now_ns = time_now_ns();
+
+	if (progress || tx->stuck_ns == 0)
+		tx->stuck_ns = now_ns;
+	if (tx->may_wait && now_ns - tx->stuck_ns < WAIT_NS) {
+		atomic_store_explicit(&tx->backlog, true, memory_order_relaxed);
+		return;
+	}
+	count(&counts->drop[DROP_KERNEL_FULL], take_back(tx));
+}
+
+static bool is_busy(int err)
+{
+	return err == 0 || err == ENOBUFS || err == EAGAIN || err == ENOMEM || err == EINTR;
+}
+
+/* What became of the frames in [tail, limit), which the kernel has looked at; @err: what it said. True: go there again.
+ * Locked, nobody in the kernel. */
+static bool settle(struct packet *k, uint32_t limit, int err, struct port_counters *counts)
+{
+	struct packet_tx *tx = k->tx;
+	bool is_left, progress;
+
+	is_left =
+		packet_status(packet_slot(&tx->ring, (limit + tx->ring.n - 1) % tx->ring.n)) == TP_STATUS_SEND_REQUEST;
+	progress = collect(tx, counts);
+	atomic_store_explicit(&tx->backlog, false, memory_order_relaxed);
+	if (tx->tail != tx->head && packet_status(packet_slot(&tx->ring, tx->tail)) == TP_STATUS_WRONG_FORMAT) {
+		count(&counts->drop[DROP_KERNEL_REFUSED], 1);
+		remove_first(tx);
+		return tx->tail != tx->head;
+	}
+	if (is_left && is_busy(err)) {
+		wait_or_drop(tx, progress, counts);
+	} else if (is_left) {
+		count(&counts->drop[DROP_KERNEL_REFUSED], take_back(tx));
+		if (atomic_load_explicit(&k->port.up, memory_order_relaxed))
+			port_attention(&k->port);
+	} else {
+		tx->stuck_ns = 0;
+	}
+	return false;
+}
+
+/* One visit. True: come again. Nobody else is in the kernel. */
+static bool visit(struct packet *k, struct port_counters *counts)
+{
+	struct packet_tx *tx = k->tx;
+	uint32_t limit;
+	bool again, is_empty;
+	int err;
+
+	spin_lock(&tx->lock);
+	limit = tx->head;
+	is_empty = tx->tail == tx->head;
+	spin_unlock(&tx->lock);
+	if (is_empty)
+		return false;
+	err = sendto(tx->fd, NULL, 0, MSG_DONTWAIT, NULL, 0) < 0 ? errno : 0;
+	spin_lock(&tx->lock);
+	again = settle(k, limit, err, counts);
+	spin_unlock(&tx->lock);
+	return again;
+}
+
+void packet_tx_flush(struct port *p, unsigned worker)
+{
+	struct packet *k = packet_of(p);
+	struct packet_tx *tx = k->tx;
+
+	atomic_store(&tx->wanted, true);
+	do {
+		if (!spin_try(&tx->in_kernel))
+			return;
+		atomic_store(&tx->wanted, false);
+		while (visit(k, &p->counters[worker]))
+			;
+		spin_unlock(&tx->in_kernel);
+		/* Either this sees the word that was left, or who left it sees the lock open. */
+		atomic_thread_fence(memory_order_seq_cst);
+	} while (atomic_load(&tx->wanted));
+}
+
+void packet_tx_frames(struct port *p, struct frame *const *f, unsigned n, unsigned worker)
+{
+	struct packet_tx *tx = packet_of(p)->tx;
+	uint32_t frame_max = atomic_load_explicit(&tx->frame_max, memory_order_relaxed);
+	bool flushed = false;
+
+	spin_lock(&tx->lock);
+	for (unsigned i = 0; i < n; i++) {
+		if (unlikely(f[i]->len > frame_max)) {
+			port_drop(p, worker, DROP_KERNEL_REFUSED, 1);
+			continue;
+		}
+		if (likely(fill(tx, f[i])))
+			continue;
+		if (!flushed) {
+			flushed = true;
+			spin_unlock(&tx->lock);
+			packet_tx_flush(p, worker);
+			spin_lock(&tx->lock);
+		}
+		if (!fill(tx, f[i]))
+			port_drop(p, worker, DROP_KERNEL_FULL, 1);
+	}
+	spin_unlock(&tx->lock);
+}
+
+bool packet_tx_let_wait(struct packet_tx *tx, bool wait)
+{
+	bool ok;
+
+	spin_lock(&tx->lock);
+	ok = wait || !atomic_load_explicit(&tx->backlog, memory_order_relaxed);
+	if (ok)
+		tx->may_wait = wait;
+	spin_unlock(&tx->lock);
+	return ok;
+}
