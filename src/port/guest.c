@@ -19,7 +19,7 @@ static struct guest_tx_set no_receiveqs;
 /* Does receiveq @k take part? The guest may have asked for fewer pairs than the front end enabled. */
 static bool takes_part(const struct guest *g, unsigned k)
 {
-	return g->tx[k].vq && g->tx[k].enabled && (!g->ctrl_pairs || k < g->ctrl_pairs);
+	return g->tx[k].running && g->tx[k].enabled && (!g->ctrl_pairs || k < g->ctrl_pairs);
 }
 
 void guest_publish_tx(struct guest *g)
@@ -69,6 +69,7 @@ static int run_receiveq(struct guest *g, unsigned k, struct virtq *vq)
 	q->hdr_bytes = g->hdr_bytes;
 	q->mergeable = g->mrg_rxbuf;
 	q->vq = vq;
+	q->running = true;
 	/* We never wait for receive buffers: a frame that finds none is dropped. So, no notifications. */
 	virtq_notify_off(vq);
 	guest_publish_tx(g);
@@ -104,11 +105,11 @@ void guest_ring_halt(struct guest *g, unsigned ring)
 	if (ring == 2 * g->pairs) {
 		guest_ctrl_halt(g);
 	} else if (ring % 2 == 0) {
-		struct virtq *vq = g->tx[ring / 2].vq;
-
-		g->tx[ring / 2].vq = NULL; /* workers go by tx_set, not by this */
-		if (vq)
-			guest_publish_tx(g);
+		if (!g->tx[ring / 2].running)
+			return;
+		g->tx[ring / 2].running = false;
+		guest_publish_tx(g);
+		g->tx[ring / 2].vq = NULL; /* not before workers have left it */
 	} else {
 		g->host->queue_remove(&g->port, ring / 2);
 		g->rx[ring / 2].vq = NULL;

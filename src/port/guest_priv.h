@@ -37,7 +37,7 @@ struct guest_tx {
 	struct virtq *vq; /* NULL: halted */
 	uint8_t hdr_bytes;
 	bool mergeable;
-	bool enabled; /* control only */
+	bool running, enabled; /* control only */
 	/* workers, under the lock */
 	cache_aligned struct spin lock;
 };

@@ -262,6 +262,18 @@ class Flued:
                 pass
         return found
 
+    def n_fds(self):
+        """How many it has open, without API connections that are just being closed."""
+        counts = []
+        for _ in range(5):
+            counts.append(len(self.fds()))
+            time.sleep(0.004)
+        return min(counts)
+
+    def wait_fds(self, n):
+        """Wait until it has no more than @n open."""
+        wait_until(lambda: len(self.fds()) <= n, f"descriptors to be closed, down to {n}: {self.fds()}")
+
     def rss_bytes(self):
         return int(re.search(r"VmRSS:\s+(\d+) kB", self.proc("status"))[1]) * 1024
 

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Guest memory made of memfds, as a front end shares it: regions with a guest-physical and a user address each."""
 
+import itertools
 import mmap
 import os
 
-UVA_BASE = 0x7F00_0000_0000  # where the front end pretends to have its regions; only differences matter
-UVA_STEP = 0x10_0000_0000
+# Where the front end pretends to have its regions: anywhere, but no two in the same place.
+_uva = itertools.count(0x7000_0000_0000, 0x10_0000_0000)
 
 
 class Region:
@@ -27,9 +28,7 @@ class Memory:
         """@layout: a size, or a list of (guest-physical address, size)."""
         if isinstance(layout, int):
             layout = [(0, layout)]
-        self.regions = [
-            Region(gpa, size, UVA_BASE + i * UVA_STEP, file_offset) for i, (gpa, size) in enumerate(sorted(layout))
-        ]
+        self.regions = [Region(gpa, size, next(_uva), file_offset) for gpa, size in sorted(layout)]
         self.next = self.regions[0].gpa
 
     def close(self):

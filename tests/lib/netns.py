@@ -2,6 +2,7 @@
 """Network namespaces, and sockets of ours inside them."""
 
 import ctypes
+import hashlib
 import itertools
 import os
 import select
@@ -147,3 +148,54 @@ class RawSocket:
         while select.select([self.sock], [], [], 0)[0]:
             frames.append(self._take())
         return frames
+
+
+def bulk(sender_ns, receiver_ns, address, size, port=5001):
+    """TCP from one namespace to another; both ends must have seen the same bytes. Returns the seconds it took."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = receiver_ns.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((address, port))
+    listener.listen()
+    received = hashlib.sha256()
+    failure = []
+
+    def serve():
+        try:
+            peer, _ = listener.accept()
+            peer.settimeout(60)
+            while data := peer.recv(1 << 18):
+                received.update(data)
+            peer.close()
+        except OSError as e:
+            failure.append(e)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    sent = hashlib.sha256()
+    began = time.monotonic()
+    with sender_ns.socket(family, socket.SOCK_STREAM) as sock:
+        sock.settimeout(60)
+        sock.connect((address, port))
+        while size > 0:
+            data = os.urandom(min(size, 1 << 18))
+            sent.update(data)
+            sock.sendall(data)
+            size -= len(data)
+    thread.join(60)
+    listener.close()
+    assert not failure and not thread.is_alive(), failure or "the receiver hangs"
+    assert received.digest() == sent.digest(), "TCP delivered other bytes than were sent"
+    return time.monotonic() - began
+
+
+def datagrams(sender_ns, receiver_ns, address, sizes, port=5002):
+    """UDP datagrams of these sizes; each must arrive unchanged."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with receiver_ns.socket(family, socket.SOCK_DGRAM) as receiver, sender_ns.socket(family, socket.SOCK_DGRAM) as sender:
+        receiver.bind((address, port))
+        receiver.settimeout(20)
+        for size in sizes:
+            data = os.urandom(size)
+            sender.sendto(data, (address, port))
+            assert receiver.recv(65536) == data, f"a datagram of {size} bytes"

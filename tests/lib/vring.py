@@ -124,6 +124,12 @@ class Ring:
             return _passed(self.used16[2 + 4 * self.size], self.next_avail, old)
         return not self.used16[0] & NO_NOTIFY
 
+    def kick_armed(self):
+        """Does the device sleep and want to hear of the next buffer?"""
+        if self.event_idx:
+            return self.used16[2 + 4 * self.size] == self.next_avail
+        return not self.used16[0] & NO_NOTIFY
+
     def kick(self):
         self.kicks += 1
         os.eventfd_write(self.kick_fd, 1)
