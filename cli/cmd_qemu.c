@@ -13,23 +13,8 @@ struct port {
 	const char *name, *path, *front_end;
 	bool connects; /* flued connects: the hypervisor listens */
 	int pairs, mtu;
-	char mac[18];
+	const char *mac;
 };
-
-/* A guest must have an address of its own. Without a configured one, make one from the port's name, locally administered,
- * the same each time. */
-static void choose_mac(struct port *p, const char *configured)
-{
-	uint32_t hash = 2166136261u; /* FNV-1a */
-
-	if (*configured) {
-		snprintf(p->mac, sizeof(p->mac), "%s", configured);
-		return;
-	}
-	for (const char *c = p->name; *c; c++)
-		hash = (hash ^ (unsigned char)*c) * 16777619u;
-	snprintf(p->mac, sizeof(p->mac), "52:54:00:%02x:%02x:%02x", hash >> 16 & 0xff, hash >> 8 & 0xff, hash & 0xff);
-}
 
 static void add(json_t *args, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
@@ -142,6 +127,8 @@ static int show(const struct cli *cli, const json_t *answer)
 		.name = text_of(answer, "name"),
 		.path = text_of(answer, "socket"),
 		.front_end = text_of(answer, "front_end"),
+		/* configured, or made from the port's name: a guest must have an address of its own */
+		.mac = text_of(json_object_get(answer, "detail"), "guest_mac"),
 		.connects = strcmp(text_of(answer, "role"), "connect") == 0,
 		.pairs = (int)number_of(answer, "queues"),
 		.mtu = (int)number_of(answer, "mtu"),
@@ -154,7 +141,6 @@ static int show(const struct cli *cli, const json_t *answer)
 			 text_of(answer, "kind"));
 		return EXIT_FAILED;
 	}
-	choose_mac(&p, text_of(answer, "mac"));
 	all = json_pack("{s:o, s:o, s:o, s:o}", "qemu", qemu_args(&p), "libvirt", libvirt_xml(&p), "cloud_hypervisor",
 			cloud_hypervisor_args(&p), "crosvm", crosvm_args(&p));
 	rc = cli->json ? print_json(all) : print_all(&p, all);
