@@ -405,6 +405,28 @@ static void a_message_may_arrive_byte_by_byte(void **state)
 	front_stop(&f);
 }
 
+static void pieces_may_not_bring_more_descriptors_than_a_message_may_have(void **state)
+{
+	struct vhost_wire_header h = {VHOST_SET_MEM_TABLE, 1, 8};
+	int fd[20];
+	unsigned before;
+	struct front f;
+
+	(void)state;
+	front_start(&f, VHOST_QEMU, VHOST_LISTEN, 1);
+	before = front_open_fds();
+	front_connect(&f);
+	for (size_t i = 0; i < ARRAY_SIZE(fd); i++)
+		fd[i] = f.mem_fd;
+	front_bytes(&f, &h, 4, fd, ARRAY_SIZE(fd));
+	front_told(&f, "connected");
+	front_bytes(&f, &h.flags, 4, fd, ARRAY_SIZE(fd));
+	front_blamed(&f, "more than 32 descriptors");
+	front_hang_up(&f);
+	assert_int_equal(front_open_fds(), before);
+	front_stop(&f);
+}
+
 static void messages_may_arrive_together(void **state)
 {
 	struct vhost_wire_header m[100];
@@ -475,6 +497,7 @@ int main(void)
 		cmocka_unit_test(a_new_mtu_is_told_over_the_back_ends_channel),
 		cmocka_unit_test(each_malformed_message_ends_its_connection_and_leaks_nothing),
 		cmocka_unit_test(a_message_may_arrive_byte_by_byte),
+		cmocka_unit_test(pieces_may_not_bring_more_descriptors_than_a_message_may_have),
 		cmocka_unit_test(messages_may_arrive_together),
 		cmocka_unit_test(an_end_inside_a_message_is_told),
 		cmocka_unit_test(who_does_not_read_replies_is_let_go),

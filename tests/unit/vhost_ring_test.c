@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* When rings run, and what happens to them when something changes under them. */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -210,6 +212,14 @@ static void get_vring_base_halts_and_tells_where_the_ring_stands(void **state)
 	assert_int_equal(s.num, 1234);
 }
 
+static void descriptors_do_not_reach_programs_we_start(void **state)
+{
+	(void)state;
+	run_ring_0(NULL, NULL);
+	assert_true(fcntl(f.kick_fd[0], F_GETFD) & FD_CLOEXEC);
+	assert_true(fcntl(f.vq[0]->call_fd, F_GETFD) & FD_CLOEXEC);
+}
+
 static void a_running_ring_keeps_its_size(void **state)
 {
 	(void)state;
@@ -248,6 +258,22 @@ static void another_call_descriptor_loses_no_interrupt(void **state)
 	assert_int_equal(f.vq[0]->call_fd, -1);
 	assert_int_equal(front_open_fds(), before - 1);
 	close(call);
+}
+
+static void descriptors_that_would_wait_are_made_not_to(void **state)
+{
+	int fd = eventfd(0, EFD_CLOEXEC), pipe_end[2];
+
+	(void)state;
+	assert_int_equal(pipe(pipe_end), 0);
+	front_vring_fd(&f, VHOST_SET_VRING_CALL, 0, fd);
+	front_vring_fd(&f, VHOST_SET_VRING_ERR, 0, pipe_end[1]);
+	front_told(&f, "");
+	assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
+	assert_true(fcntl(pipe_end[1], F_GETFL) & O_NONBLOCK);
+	close(fd);
+	close(pipe_end[0]);
+	close(pipe_end[1]);
 }
 
 static void another_kick_descriptor_restarts_the_ring_where_it_was(void **state)
@@ -450,6 +476,20 @@ static void a_failure_is_signalled_and_ends_the_connection(void **state)
 	close(error);
 }
 
+/* How often this process has the guest's memory mapped. */
+static unsigned mappings(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "r");
+	char line[512];
+	unsigned n = 0;
+
+	assert_non_null(maps);
+	while (fgets(line, sizeof(line), maps))
+		n += strstr(line, "memfd:guest") != NULL;
+	fclose(maps);
+	return n;
+}
+
 static void everything_lent_is_given_back_at_the_end(void **state)
 {
 	int error = front_eventfd();
@@ -465,7 +505,9 @@ static void everything_lent_is_given_back_at_the_end(void **state)
 	front_vring_fd(&f, VHOST_SET_VRING_ERR, 1, error);
 	set_log(f.mem_fd, 4096, MIB);
 	front_forget(&f);
+	assert_int_equal(mappings(), 3); /* ours, the device's, its log */
 	front_hang_up(&f);
+	assert_int_equal(mappings(), 1);
 	front_told(&f, "halt 0; halt 1; disconnected");
 	assert_int_equal(front_open_fds(), before);
 	assert_null(vhost_memory(f.v));
@@ -498,9 +540,11 @@ int main(void)
 		ON_CONNECTION(features_said_again_disturb_nothing),
 		ON_CONNECTION(an_owner_that_cannot_serve_a_ring_ends_the_connection),
 		ON_CONNECTION(get_vring_base_halts_and_tells_where_the_ring_stands),
+		ON_CONNECTION(descriptors_do_not_reach_programs_we_start),
 		ON_CONNECTION(a_running_ring_keeps_its_size),
 		ON_CONNECTION(a_ring_that_starts_interrupts_once),
 		ON_CONNECTION(another_call_descriptor_loses_no_interrupt),
+		ON_CONNECTION(descriptors_that_would_wait_are_made_not_to),
 		ON_CONNECTION(another_kick_descriptor_restarts_the_ring_where_it_was),
 		ON_CONNECTION(a_reset_forgets_the_device_but_not_the_connection),
 		ON_CONNECTION(a_new_table_replaces_the_memory_under_running_rings),
