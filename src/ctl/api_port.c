@@ -23,10 +23,13 @@ static json_t *drops_json(const struct port_totals *t)
 	return j;
 }
 
-static json_t *detail_json(const struct port_info *info)
+static json_t *detail_json(const struct port_conf *c, const struct port_info *info)
 {
+	char mac[MAC_TEXT_BYTES];
 	json_t *j = json_object();
 
+	if (c->kind == CONF_GUEST)
+		json_object_set_new(j, "guest_mac", json_string(mac_format(c->mac, mac)));
 	for (unsigned i = 0; i < info->n_details; i++)
 		json_object_set_new(j, info->detail[i].key, api_string(info->detail[i].value));
 	return j;
@@ -36,17 +39,14 @@ static json_t *port_json(const struct model_port *mp)
 {
 	struct port_info info = {0};
 	struct port_totals totals;
-	char mac[MAC_TEXT_BYTES];
 	json_t *j = conf_json_port(&mp->conf);
 	json_t *live;
 
 	mp->port->ops->info(mp->port, &info);
 	port_totals(mp->port, &totals);
 	live = json_pack("{s:s, s:o, s:o, s:o, s:o}", "state", port_state_name(info.state), "reason",
-			 api_string(info.reason), "detail", detail_json(&info), "counters", counters_json(&totals),
-			 "drops", drops_json(&totals));
-	if (mp->conf.kind == CONF_GUEST)
-		json_object_set_new(live, "guest_mac", json_string(mac_format(mp->conf.mac, mac)));
+			 api_string(info.reason), "detail", detail_json(&mp->conf, &info), "counters",
+			 counters_json(&totals), "drops", drops_json(&totals));
 	if (json_object_update_new(j, live) == 0)
 		return j;
 	json_decref(j);

@@ -235,15 +235,18 @@ static int check_type(enum port_key k, const struct value *v, struct err *e)
 	static const char *const wanted[] = {
 		[VALUE_TEXT] = "a text",
 		[VALUE_NUMBER] = "a whole number",
-		[VALUE_FLAG] = "true or false",
+		[VALUE_FLAG] = "yes or no",
+	};
+	static const char *const remedy[] = {
+		[VALUE_TEXT] = "write it in quotes",
+		[VALUE_NUMBER] = "write digits, without quotes",
+		[VALUE_FLAG] = "write true or false, without quotes",
 	};
 	const struct port_key_info *info = &port_key_info[k];
 
 	if (v->type == info->type || (v->type == VALUE_NONE && (k == PORT_KEY_mac || k == PORT_KEY_native)))
 		return 0;
-	return err_set(e, -EINVAL, info->name,
-		       info->type == VALUE_TEXT ? "write it in quotes" : "write it without quotes", "must be %s",
-		       wanted[info->type]);
+	return err_set(e, -EINVAL, info->name, remedy[info->type], "must be %s", wanted[info->type]);
 }
 
 static int check_kind(const struct port_conf *c, enum port_key k, struct err *e)
