@@ -127,16 +127,20 @@ static void call_control(struct worker *w)
 		return; /* its counter is full: control will look */
 }
 
-/* Some guest's memory was truncated: control must find out whose, and our queues are among those in question. */
-static void look_for_faults(struct work_list *list, unsigned *seen)
+/* Some guest's memory was truncated: control must find out whose. Perhaps it is one that we only send to. */
+static void look_for_faults(struct worker *w, unsigned *seen)
 {
 	unsigned now = gmem_fault_count();
 
 	if (likely(now == *seen))
 		return;
 	*seen = now;
-	for (unsigned i = 0; i < list->n; i++)
-		port_attention(list->queue[i]->port);
+	for (unsigned id = 0; id < PORTS_MAX; id++) {
+		struct port *p = fwd_port(w->fwd, id);
+
+		if (p)
+			port_attention(p);
+	}
 }
 
 static void *worker_main(void *arg)
@@ -152,7 +156,7 @@ static void *worker_main(void *arg)
 
 		now_ns = time_now_ns();
 		awake = poll_queues(w, list, now_ns);
-		look_for_faults(list, &faults_seen);
+		look_for_faults(w, &faults_seen);
 		if (unlikely(port_attention_pending()))
 			call_control(w);
 		rcu_quiescent_state();

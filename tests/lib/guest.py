@@ -115,11 +115,13 @@ class Guest(FrontEnd):
                 self.add_mem_reg(region)
 
     def start_pair(self, pair=0):
-        for ring in (2 * pair, 2 * pair + 1):
-            self.start_ring(ring)
+        """Enabled, then started, in QEMU's order: frames sent through a started ring that is not enabled are discarded."""
+        rings = (2 * pair, 2 * pair + 1)
         if self.features & vu.F_PROTOCOL_FEATURES:
-            for ring in (2 * pair, 2 * pair + 1):
+            for ring in rings:
                 self.vring_state(vu.SET_VRING_ENABLE, ring, 1)
+        for ring in rings:
+            self.start_ring(ring)
         self.sync()
 
     def start_ring(self, i, base=None):

@@ -180,7 +180,8 @@ class FrontEnd:
                 ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
                 sent = self.sock.sendmsg([data], ancillary)
                 data = data[sent:]
-            self.sock.sendall(data)
+            if data:
+                self.sock.sendall(data)
         except (BrokenPipeError, ConnectionResetError) as e:
             raise Closed(str(e)) from None
 
