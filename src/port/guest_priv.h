@@ -16,8 +16,10 @@ struct net_hdr {
 	uint16_t csum_offset;
 	uint16_t num_buffers;
 };
-#define NET_HDR_SHORT 10
-#define NET_HDR_LONG 12
+#define NET_HDR_F_NEEDS_CSUM 1
+#define NET_HDR_GSO_NONE     0
+#define NET_HDR_SHORT        10
+#define NET_HDR_LONG         12
 _Static_assert(sizeof(struct net_hdr) == NET_HDR_LONG, "virtio 1.2, 5.1.6");
 
 /* The guest's transmitq: one worker receives from it. */
@@ -61,7 +63,7 @@ struct guest {
 	char reason[160];
 	struct guest_ctrl *ctrl;
 	struct virtq *ctrl_vq; /* NULL: halted */
-	unsigned ctrl_pairs; /* pairs the guest asked for through its control queue; 0: it has not */
+	unsigned ctrl_pairs;   /* pairs the guest asked for through its control queue; 0: it has not */
 	/* control publishes, workers read */
 	struct guest_tx_set *_Atomic tx_set;
 	struct guest_rx rx[PORT_QUEUES_MAX];

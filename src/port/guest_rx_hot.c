@@ -33,10 +33,11 @@ static void take(struct cursor *c, uint8_t *dst, uint32_t len)
 	}
 }
 
-/* No offload is on offer, so a driver must leave all of it zero (virtio 1.2, 5.1.6.2). */
+/* No offload is on offer, so a driver must not ask for one (virtio 1.2, 5.1.6.2.1). Flags that do not ask for anything
+ * are ignored, and so are the other fields (5.1.6.2.2). */
 static bool header_is_plain(const struct net_hdr *h)
 {
-	return h->flags == 0 && h->gso_type == 0;
+	return !(h->flags & NET_HDR_F_NEEDS_CSUM) && h->gso_type == NET_HDR_GSO_NONE;
 }
 
 /* Make the next frame of the batch from a chain's pieces; @len bytes of frame follow the header. */
@@ -84,7 +85,8 @@ unsigned guest_rx_poll(struct port *p, unsigned queue, struct frame_batch *b, un
 	struct gspan spans[VIRTQ_CHAIN_SPANS];
 
 	q->n_lent = 0;
-	while (b->n < FRAME_BATCH && q->n_lent < FRAME_BATCH && ARRAY_SIZE(b->spans) - b->n_spans >= VIRTQ_CHAIN_SPANS) {
+	while (b->n < FRAME_BATCH && q->n_lent < FRAME_BATCH &&
+	       ARRAY_SIZE(b->spans) - b->n_spans >= VIRTQ_CHAIN_SPANS) {
 		struct virtq_chain *chain = &q->lent[q->n_lent];
 
 		if (!virtq_fetch(q->vq, VIRTQ_READABLE, chain, spans, VIRTQ_CHAIN_SPANS))
