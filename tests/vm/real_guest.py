@@ -276,6 +276,12 @@ class Guest:
             raise GuestError(f"{self.name}: status {status} from: {command}\n{output}")
         return output
 
+    def configure(self, *addresses, device="eth0"):
+        """Give @device @addresses (with prefix lengths), bring it up, and wait until the guest's kernel sends through it."""
+        adding = "".join(f"ip addr add {address} dev {device}\n" for address in addresses)
+        self.ok(f"set -e\n{adding}ip link set {device} up")
+        self.ok(f"until grep -q up /sys/class/net/{device}/operstate; do usleep 10000; done", 20)
+
     def put(self, path, data):
         """Write a small file (bytes) in the guest."""
         self.ok(f"base64 -d >'{path}' <<'EOF'\n{base64.encodebytes(data).decode()}EOF\n")

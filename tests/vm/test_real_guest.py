@@ -20,7 +20,7 @@ def pair(boot):
     ends = socket.socketpair()
     guests = [boot(f"vm{i + 1}", [Cable(ends[i], MAC[i])]) for i in range(2)]
     for i, guest in enumerate(guests):
-        guest.ok(f"ip addr add 10.0.0.{i + 1}/24 dev eth0; ip link set eth0 up")
+        guest.configure(f"10.0.0.{i + 1}/24")
     return guests
 
 
