@@ -221,7 +221,7 @@ static void unstick(struct packet *k)
 static int arm(struct packet *k)
 {
 	unsigned ms = k->suspect ? LOOK_CLOSER_MS : LOOK_MS;
-	struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+	struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (long)(ms % 1000) * 1000};
 
 	return event_add(k->timer, &tv) ? -ENOMEM : 0;
 }

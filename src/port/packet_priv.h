@@ -14,7 +14,7 @@
 
 /* Frames longer than their slot (TCP segmentation left to us) come through the socket, into these. */
 #define PACKET_LONG_N     4
-#define PACKET_LONG_BYTES (66 * 1024) /* 64 KiB of IP, Ethernet header, tags */
+#define PACKET_LONG_BYTES (size_t)(66 * 1024) /* 64 KiB of IP, Ethernet header, tags */
 
 /* Slots shared with the kernel. Slot i begins at map + i * slot_bytes. */
 struct packet_ring {
@@ -62,19 +62,20 @@ struct packet_rx {
 
 struct packet_tx {
 	/* constant */
+	cache_aligned struct packet_ring ring;
 	int fd;
-	struct packet_ring ring;
+	/* control */
+	_Atomic uint32_t frame_max; /* longest frame the interface takes, a tag included */
 	/* workers and control, under `lock` */
-	cache_aligned struct spin lock;
-	uint32_t head;        /* slot to fill next */
-	uint32_t tail;        /* oldest slot the kernel has not been seen to take; [tail, head) is filled */
+	uint64_t stuck_ns; /* since when the kernel took nothing; 0: it did */
+	uint32_t head;     /* slot to fill next */
+	uint32_t tail;     /* oldest slot the kernel has not been seen to take; [tail, head) is filled */
+	struct spin lock;
 	bool may_wait;        /* somebody polls, so frames may wait in the ring while the interface is busy */
-	uint64_t stuck_ns;    /* since when the kernel took nothing; 0: it did */
 	_Atomic bool backlog; /* frames wait to be tried again */
 	/* one worker at a time is in the kernel for this ring */
-	cache_aligned struct spin in_kernel;
-	_Atomic bool wanted;        /* frames were added since it went there */
-	_Atomic uint32_t frame_max; /* longest frame the interface takes, a tag included; control writes */
+	struct spin in_kernel;
+	_Atomic bool wanted; /* frames were added since it went there */
 };
 
 struct packet {

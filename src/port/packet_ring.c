@@ -162,7 +162,7 @@ static int rx_setup(struct packet_rx *rx, unsigned mtu)
 	    (err = set_option(rx->fd, SOL_SOCKET, SO_RCVBUFFORCE, RX_QUEUE_BYTES)) ||
 	    (err = ring_open(&rx->ring, rx->fd, PACKET_RX_RING, mtu, RX_RING_BYTES, RX_SLOTS_MAX)))
 		return err;
-	rx->longs = malloc((size_t)PACKET_LONG_N * PACKET_LONG_BYTES);
+	rx->longs = malloc(PACKET_LONG_N * PACKET_LONG_BYTES);
 	return rx->longs ? 0 : -ENOMEM;
 }
 

@@ -52,7 +52,7 @@ static bool has_room(const struct frame_batch *b)
  * first, and a frame of another length belongs to a slot that failed before. */
 static enum drop_reason take_long(struct packet_rx *rx, uint32_t len, struct taken *t)
 {
-	uint8_t *buf = rx->longs + (size_t)rx->long_next * PACKET_LONG_BYTES;
+	uint8_t *buf = rx->longs + rx->long_next * PACKET_LONG_BYTES;
 	struct iovec iov[2] = {{&t->hdr, sizeof(t->hdr)}, {buf + VLAN_TAG_BYTES, PACKET_LONG_BYTES - VLAN_TAG_BYTES}};
 	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = ARRAY_SIZE(iov)};
 	unsigned errors = 0;
