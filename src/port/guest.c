@@ -22,6 +22,32 @@ static bool takes_part(const struct guest *g, unsigned k)
 	return g->tx[k].running && g->tx[k].enabled && (!g->ctrl_pairs || k < g->ctrl_pairs);
 }
 
+static void interrupt(int call_fd)
+{
+	uint64_t one = 1;
+
+	/* A full eventfd counter means that the guest has enough to notice already. */
+	if (call_fd >= 0 && write(call_fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+/* Tell the guest what was put into these receiveqs. It is decided under the lock, and told after it: nobody should wait
+ * for a system call. The descriptor stays open until the next grace period. */
+static void flush(const struct guest_tx_set *set)
+{
+	for (unsigned k = 0; k < set->n; k++) {
+		struct guest_tx *q = set->q[k];
+		int call_fd;
+
+		if (!virtq_unsignalled(q->vq))
+			continue;
+		spin_lock(&q->lock);
+		call_fd = virtq_interrupt(q->vq);
+		spin_unlock(&q->lock);
+		interrupt(call_fd);
+	}
+}
+
 void guest_publish_tx(struct guest *g)
 {
 	struct guest_tx_set *old = g->tx_set, *set = calloc(1, sizeof(*set));
@@ -35,6 +61,8 @@ void guest_publish_tx(struct guest *g)
 	atomic_store_explicit(&g->tx_set, set, memory_order_release);
 	g->port.up = set->n > 0;
 	g->host->quiesce();
+	/* Workers flush the new set only: what they put into a queue that is leaving, the guest learns now. */
+	flush(old);
 	if (old != &no_receiveqs)
 		free(old);
 	if (was_up != g->port.up)
@@ -183,35 +211,15 @@ static void guest_attend(struct port *p)
 	fail_if_broken(g, "control queue", 0, g->ctrl_vq);
 }
 
-static void interrupt(struct virtq *vq)
-{
-	uint64_t one = 1;
-	int fd = virtq_interrupt(vq);
-
-	/* A full eventfd counter means that the guest has enough to notice already. */
-	if (fd >= 0 && write(fd, &one, sizeof(one)) < 0)
-		return;
-}
-
 static void guest_rx_flush(struct port *p, unsigned q)
 {
-	interrupt(guest_of(p)->rx[q].vq);
+	interrupt(virtq_interrupt(guest_of(p)->rx[q].vq));
 }
 
 static void guest_tx_flush(struct port *p, unsigned worker)
 {
-	struct guest_tx_set *set = atomic_load_explicit(&guest_of(p)->tx_set, memory_order_acquire);
-
 	(void)worker;
-	for (unsigned k = 0; k < set->n; k++) {
-		struct guest_tx *q = set->q[k];
-
-		if (q->vq->published_idx == q->vq->signalled_idx)
-			continue;
-		spin_lock(&q->lock);
-		interrupt(q->vq);
-		spin_unlock(&q->lock);
-	}
+	flush(atomic_load_explicit(&guest_of(p)->tx_set, memory_order_acquire));
 }
 
 static enum port_state state_of(const struct guest *g)

@@ -214,7 +214,7 @@ void virtq_publish(struct virtq *vq)
 		return;
 	__atomic_store_n(&vq->used->idx, vq->used_idx, __ATOMIC_RELEASE);
 	log_used(vq, offsetof(struct vring_used, idx), sizeof(vq->used->idx));
-	vq->published_idx = vq->used_idx;
+	__atomic_store_n(&vq->published_idx, vq->used_idx, __ATOMIC_RELAXED);
 }
 
 /* avail_event sits behind the last entry of the used ring (virtio 1.2, 2.7.8). */

@@ -104,7 +104,7 @@ int virtq_interrupt(struct virtq *vq)
 	/* used->idx must be visible before the guest's wish is read, or both sides could go to sleep. */
 	atomic_thread_fence(memory_order_seq_cst);
 	wants = wants_interrupt(vq, from, to);
-	vq->signalled_idx = to;
+	__atomic_store_n(&vq->signalled_idx, to, __ATOMIC_RELAXED);
 	vq->signalled_valid = true;
 	return wants ? atomic_load_explicit(&vq->call_fd, memory_order_acquire) : -1;
 }

@@ -97,8 +97,8 @@ struct virtq {
 	cache_aligned uint16_t last_avail; /* next entry of the avail ring to fetch */
 	uint16_t avail_idx;		   /* avail->idx as last read: entries up to it may be fetched */
 	uint16_t used_idx;		   /* next entry of the used ring to fill */
-	uint16_t published_idx;		   /* used->idx as the guest sees it */
-	uint16_t signalled_idx;		   /* used->idx at the last interrupt decision */
+	uint16_t published_idx;		   /* used->idx as the guest sees it; others look: virtq_unsignalled() */
+	uint16_t signalled_idx;		   /* used->idx at the last interrupt decision; as well */
 	bool signalled_valid;		   /* false: no decision yet, so interrupt */
 
 	/* worker writes, control reads */
@@ -134,7 +134,15 @@ int virtq_set_call(struct virtq *vq, int call_fd);
  * Returns it, or -1 (suppressed: virtio 1.2, 2.7.7; nothing published; no call fd). Owning worker. */
 int virtq_interrupt(struct virtq *vq);
 
-/* ---- the worker that owns the ring (virtq_hot.c) ---- */
+/* Is there something that virtq_interrupt() has not been asked about? For looking before taking a lock: to whoever has
+ * published, the answer is never too late. Any worker. */
+static inline bool virtq_unsignalled(const struct virtq *vq)
+{
+	return __atomic_load_n(&vq->published_idx, __ATOMIC_RELAXED) !=
+	       __atomic_load_n(&vq->signalled_idx, __ATOMIC_RELAXED);
+}
+
+/* ---- the worker that owns the ring (split_hot.c) ---- */
 
 /* Chains that are ready to be fetched. Looks at avail->idx only if none are known, so an empty poll is one load. */
 unsigned virtq_ready(struct virtq *vq);

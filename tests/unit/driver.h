@@ -70,31 +70,29 @@ static inline void *ram_at(const struct ram *r, uint64_t gpa)
 	return r->p + (r->n_parts - 1 - off / r->part_bytes) * r->part_bytes + off % r->part_bytes;
 }
 
-/* Copy to and from guest memory, across parts. */
-static inline void ram_copy(const struct ram *r, uint64_t gpa, void *to, const void *from, uint64_t bytes)
+/* How much of @bytes at @gpa lies in one part. */
+static inline uint64_t ram_part(const struct ram *r, uint64_t gpa, uint64_t bytes)
 {
-	while (bytes) {
-		uint64_t room = r->part_bytes - (gpa - RAM_GPA) % r->part_bytes, n = bytes < room ? bytes : room;
+	uint64_t room = r->part_bytes - (gpa - RAM_GPA) % r->part_bytes;
 
-		if (to)
-			memcpy(to, ram_at(r, gpa), n);
-		else
-			memcpy(ram_at(r, gpa), from, n);
-		to = to ? (uint8_t *)to + n : NULL;
-		from = from ? (const uint8_t *)from + n : NULL;
-		gpa += n;
-		bytes -= n;
-	}
+	return bytes < room ? bytes : room;
 }
 
+/* Copy to and from guest memory, across parts. */
 static inline void ram_write(const struct ram *r, uint64_t gpa, const void *src, uint64_t bytes)
 {
-	ram_copy(r, gpa, NULL, src, bytes);
+	for (uint64_t done = 0, n; done < bytes; done += n) {
+		n = ram_part(r, gpa + done, bytes - done);
+		memcpy(ram_at(r, gpa + done), (const uint8_t *)src + done, n);
+	}
 }
 
 static inline void ram_read(const struct ram *r, uint64_t gpa, void *dst, uint64_t bytes)
 {
-	ram_copy(r, gpa, dst, NULL, bytes);
+	for (uint64_t done = 0, n; done < bytes; done += n) {
+		n = ram_part(r, gpa + done, bytes - done);
+		memcpy((uint8_t *)dst + done, ram_at(r, gpa + done), n);
+	}
 }
 
 /* The address of @bytes that nothing else uses, in the first part. */

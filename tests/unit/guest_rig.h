@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 #include <event2/event.h>
+#include <sys/eventfd.h>
 
 #include "driver.h"
 #include "port/guest.h"
