@@ -72,6 +72,7 @@ static void forget(struct vhost *v)
 	v->backend_fd = -1;
 	v->features = v->protocol_features = 0;
 	v->features_set = false;
+	v->config_untold = false;
 	v->status = 0;
 }
 
@@ -110,7 +111,8 @@ void vhost_set_mtu(struct vhost *v, unsigned mtu)
 	if (mtu == v->conf.mtu)
 		return;
 	v->conf.mtu = mtu;
-	vhost_config_changed(v);
+	v->config_untold = v->sock_fd >= 0;
+	vhost_config_tell(v);
 }
 
 void vhost_state_get(const struct vhost *v, struct vhost_state *s)

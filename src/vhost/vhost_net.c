@@ -110,12 +110,22 @@ int vhost_set_backend_req_fd(struct vhost *v, struct vhost_msg *m, struct err *e
 	return 0;
 }
 
-void vhost_config_changed(struct vhost *v)
+static bool any_ring_runs(const struct vhost *v)
+{
+	for (unsigned i = 0; i < VHOST_RINGS_MAX; i++)
+		if (v->ring[i].running)
+			return true;
+	return false;
+}
+
+void vhost_config_tell(struct vhost *v)
 {
 	struct vhost_wire_header h = {.request = VHOST_BACKEND_CONFIG_CHANGE_MSG, .flags = VHOST_FLAG_VERSION};
 
-	if (v->backend_fd < 0 || !vhost_negotiated(v, VHOST_PF_CONFIG))
+	/* A device whose rings are all stopped is suspended ("Suspended device state"): it sends no messages. */
+	if (!v->config_untold || v->backend_fd < 0 || !vhost_negotiated(v, VHOST_PF_CONFIG) || !any_ring_runs(v))
 		return;
+	v->config_untold = false;
 	/* No reply is asked for; if the front end does not listen, it keeps the configuration it has. */
 	if (send(v->backend_fd, &h, sizeof(h), MSG_DONTWAIT | MSG_NOSIGNAL) != sizeof(h))
 		log_limited(&v->log_limit, LOG_WARN, "%s: the front end could not be told of the new MTU",

@@ -64,7 +64,8 @@ struct vhost {
 	struct gmem *mem;
 	uint64_t features;
 	uint64_t protocol_features;
-	bool features_set; /* SET_FEATURES has been seen */
+	bool features_set;  /* SET_FEATURES has been seen */
+	bool config_untold; /* the configuration space has changed, and the front end does not know */
 	uint8_t status;
 	int backend_fd; /* SET_BACKEND_REQ_FD; -1: none */
 	struct vhost_ring ring[VHOST_RINGS_MAX];
@@ -161,4 +162,5 @@ vhost_handler vhost_set_vring_kick, vhost_set_vring_call, vhost_set_vring_err, v
 
 /* vhost_net.c: the network device */
 vhost_handler vhost_send_rarp, vhost_net_set_mtu, vhost_get_config, vhost_set_config, vhost_set_backend_req_fd;
-void vhost_config_changed(struct vhost *v);
+/* Tell the front end that the configuration has changed, if it has and if it may be told now. */
+void vhost_config_tell(struct vhost *v);

@@ -54,7 +54,7 @@ static int try_connect(const struct vhost *v, int *fd)
 	return rc;
 }
 
-static void pause_a_while(struct vhost *v, unsigned ms)
+static void pause_a_while(struct vhost *v, long ms)
 {
 	struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000};
 

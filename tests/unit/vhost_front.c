@@ -20,33 +20,30 @@
 
 /* ---- the owner ---- */
 
-static void tell(struct front *f, const char *fmt, ...) printf_like(2, 3);
-
-static void tell(struct front *f, const char *fmt, ...)
+/* Note "@what@detail". */
+static void tell(struct front *f, const char *what, const char *detail)
 {
 	size_t at = strlen(f->told);
-	va_list ap;
 
-	if (at && at < sizeof(f->told) - 2) {
-		memcpy(f->told + at, "; ", 3);
-		at += 2;
-	}
-	va_start(ap, fmt);
-	vsnprintf(f->told + at, sizeof(f->told) - at, fmt, ap);
-	va_end(ap);
+	snprintf(f->told + at, sizeof(f->told) - at, "%s%s%s", at ? "; " : "", what, detail);
+}
+
+static void tell_number(struct front *f, const char *what, unsigned n)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), " %u", n);
+	tell(f, what, text);
 }
 
 static void on_connected(void *owner)
 {
-	tell(owner, "connected");
+	tell(owner, "connected", "");
 }
 
 static void on_disconnected(void *owner, const char *reason)
 {
-	if (reason)
-		tell(owner, "disconnected: %s", reason);
-	else
-		tell(owner, "disconnected");
+	tell(owner, reason ? "disconnected: " : "disconnected", reason ? reason : "");
 }
 
 static int on_ring_run(void *owner, unsigned ring, struct virtq *vq, int kick_fd, struct err *e)
@@ -56,7 +53,7 @@ static int on_ring_run(void *owner, unsigned ring, struct virtq *vq, int kick_fd
 	if (f->ring_run_fails)
 		return err_set(e, -ENOMEM, NULL, NULL, "nobody has time");
 	assert_null(f->vq[ring]);
-	tell(f, "run %u", ring);
+	tell_number(f, "run", ring);
 	f->vq[ring] = vq;
 	f->kick_fd[ring] = kick_fd;
 	return 0;
@@ -67,20 +64,20 @@ static void on_ring_halt(void *owner, unsigned ring)
 	struct front *f = owner;
 
 	assert_non_null(f->vq[ring]);
-	tell(f, "halt %u", ring);
+	tell_number(f, "halt", ring);
 	f->vq[ring] = NULL;
 }
 
 static void on_ring_enable(void *owner, unsigned ring, bool enabled)
 {
-	tell(owner, "%s %u", enabled ? "enable" : "disable", ring);
+	tell_number(owner, enabled ? "enable" : "disable", ring);
 }
 
 static void on_features(void *owner, uint64_t features)
 {
 	struct front *f = owner;
 
-	tell(f, "features");
+	tell(f, "features", "");
 	f->features = features;
 }
 
@@ -88,7 +85,7 @@ static int on_mtu(void *owner, unsigned mtu)
 {
 	struct front *f = owner;
 
-	tell(f, "mtu %u", mtu);
+	tell_number(f, "mtu", mtu);
 	return mtu > f->mtu_max;
 }
 
@@ -96,12 +93,12 @@ static void on_announce(void *owner, struct mac mac)
 {
 	char text[MAC_TEXT_BYTES];
 
-	tell(owner, "announce %s", mac_format(mac, text));
+	tell(owner, "announce ", mac_format(mac, text));
 }
 
 static void on_quiesce(void *owner)
 {
-	tell(owner, "quiesce");
+	tell(owner, "quiesce", "");
 }
 
 static const struct vhost_ops ops = {
@@ -158,7 +155,7 @@ void front_turn(struct front *f)
 		event_base_loop(f->base, EVLOOP_NONBLOCK);
 }
 
-void front_wait(struct front *f, unsigned ms)
+void front_wait(struct front *f, long ms)
 {
 	struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000};
 

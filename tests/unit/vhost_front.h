@@ -49,7 +49,7 @@ void front_negotiate(struct front *f);
 /* Let the device do what there is to do. */
 void front_turn(struct front *f);
 /* The same for @ms. */
-void front_wait(struct front *f, unsigned ms);
+void front_wait(struct front *f, long ms);
 
 /* Bytes as they are, @n_fds descriptors with the first one. The device has seen them when this returns. */
 void front_bytes(struct front *f, const void *bytes, size_t len, const int *fd, unsigned n_fds);

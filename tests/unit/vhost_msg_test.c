@@ -185,13 +185,19 @@ static void a_new_mtu_is_told_over_the_back_ends_channel(void **state)
 	front_send(&f, VHOST_SET_BACKEND_REQ_FD, VHOST_FLAG_NEED_REPLY, NULL, 0, &pair[1], 1);
 	assert_int_equal(front_reply_u64(&f, VHOST_SET_BACKEND_REQ_FD), 0);
 	close(pair[1]);
-	vhost_set_mtu(f.v, 1500); /* it is that already */
+	vhost_set_mtu(f.v, 9000); /* no ring runs: the device is suspended, and silent */
 	assert_int_equal(recv(pair[0], &h, sizeof(h), MSG_DONTWAIT), -1);
-	vhost_set_mtu(f.v, 9000);
+	front_table(&f);
+	front_ring(&f, 0, NULL, NULL);
 	assert_int_equal(recv(pair[0], &h, sizeof(h), MSG_DONTWAIT), sizeof(h));
 	assert_int_equal(h.request, VHOST_BACKEND_CONFIG_CHANGE_MSG);
 	assert_int_equal(h.flags, VHOST_FLAG_VERSION);
 	assert_int_equal(h.size, 0);
+	front_ring(&f, 1, NULL, NULL);
+	vhost_set_mtu(f.v, 9000); /* it is that already */
+	assert_int_equal(recv(pair[0], &h, sizeof(h), MSG_DONTWAIT), -1);
+	vhost_set_mtu(f.v, 1500);
+	assert_int_equal(recv(pair[0], &h, sizeof(h), MSG_DONTWAIT), sizeof(h));
 	front_hang_up(&f); /* the channel goes with its connection */
 	assert_int_equal(recv(pair[0], &h, sizeof(h), MSG_DONTWAIT), 0);
 	close(pair[0]);

@@ -270,9 +270,9 @@ static void a_missing_front_end_is_tried_again_until_it_comes(void **state)
 
 	(void)state;
 	front_start(&f, VHOST_QEMU, VHOST_CONNECT, 1);
-	front_wait(&f, 2 * VHOST_RETRY_MS); /* no such file */
+	front_wait(&f, 2L * VHOST_RETRY_MS); /* no such file */
 	listener = bound_socket(&f);
-	front_wait(&f, 2 * VHOST_RETRY_MS); /* nobody listens */
+	front_wait(&f, 2L * VHOST_RETRY_MS); /* nobody listens */
 	front_told(&f, "");
 	assert_int_equal(listen(listener, 4), 0);
 	accept_device(&f, listener);
