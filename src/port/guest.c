@@ -22,7 +22,7 @@ static bool takes_part(const struct guest *g, unsigned k)
 	return g->tx[k].running && g->tx[k].enabled && (!g->ctrl_pairs || k < g->ctrl_pairs);
 }
 
-static void interrupt(int call_fd)
+void guest_interrupt(int call_fd)
 {
 	uint64_t one = 1;
 
@@ -44,7 +44,7 @@ static void flush(const struct guest_tx_set *set)
 		spin_lock(&q->lock);
 		call_fd = virtq_interrupt(q->vq);
 		spin_unlock(&q->lock);
-		interrupt(call_fd);
+		guest_interrupt(call_fd);
 	}
 }
 
@@ -213,7 +213,7 @@ static void guest_attend(struct port *p)
 
 static void guest_rx_flush(struct port *p, unsigned q)
 {
-	interrupt(virtq_interrupt(guest_of(p)->rx[q].vq));
+	guest_interrupt(virtq_interrupt(guest_of(p)->rx[q].vq));
 }
 
 static void guest_tx_flush(struct port *p, unsigned worker)

@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "port/guest_priv.h"
 
@@ -17,13 +16,16 @@ enum { CTRL_OK = 0, CTRL_ERR = 1 };
 enum { CLASS_RX = 0, CLASS_MAC = 1, CLASS_ANNOUNCE = 3, CLASS_MQ = 4 };
 enum { RX_NOBCAST = 5, MAC_TABLE_SET = 0, MAC_ADDR_SET = 1, ANNOUNCE_ACK = 0, MQ_PAIRS_SET = 0 };
 
-#define COMMAND_MAX 4096 /* class, command, and the largest argument we take: a table of some 600 addresses */
-#define COMMANDS_PER_KICK 64
+#define COMMAND_MAX     4096 /* class, command, and the largest argument we take: a table of some 600 addresses */
+#define COMMANDS_A_TURN 64   /* and then a pause, so that a guest cannot keep this thread to itself */
+#define PAUSE_US        1000
+#define POLL_US         10000
 
 struct guest_ctrl {
 	struct guest *g;
 	struct virtq *vq;
-	struct event *kick;
+	struct event *kick;  /* NULL: the driver does not kick, so we look every POLL_US */
+	struct event *again; /* timer: the next turn */
 };
 
 /* The device may receive more than was asked for (virtio 1.2, 5.1.6.5.1.1: filtering is best effort): a switch port gets
@@ -60,8 +62,7 @@ static uint8_t set_pairs(struct guest *g, const uint8_t *arg, uint32_t len)
 	memcpy(&pairs, arg, sizeof(pairs));
 	if (pairs == 0 || pairs > g->pairs)
 		return CTRL_ERR;
-	g->ctrl_pairs = pairs;
-	guest_publish_tx(g);
+	g->ctrl_pairs = pairs; /* published at the end of the turn, before the guest sees that the command is done */
 	return CTRL_OK;
 }
 
@@ -119,46 +120,79 @@ static bool serve_one(struct guest_ctrl *c)
 	return true;
 }
 
-static void on_kick(evutil_socket_t fd, short what, void *arg)
+static void pause_for(struct guest_ctrl *c, long us)
 {
-	struct guest_ctrl *c = arg;
-	uint64_t n, one = 1;
-	int call;
+	event_add(c->again, &(struct timeval){.tv_usec = us});
+}
 
-	(void)what;
-	if (fd >= 0 && read(fd, &n, sizeof(n)) < 0 && errno != EAGAIN)
-		return;
-	/* Bounded, so that a guest cannot keep this thread to itself; the rest comes with the next turn. */
-	for (int i = 0; i < COMMANDS_PER_KICK; i++)
-		if (!serve_one(c))
-			break;
+static void turn(struct guest_ctrl *c)
+{
+	unsigned pairs = c->g->ctrl_pairs;
+	bool more;
+
+	for (int i = 0; i < COMMANDS_A_TURN && serve_one(c); i++)
+		;
+	/* virtio 1.2, 5.1.6.5.5.2: no frame goes to another queue once the driver knows that the command was done. */
+	if (c->g->ctrl_pairs != pairs)
+		guest_publish_tx(c->g);
 	virtq_publish(c->vq);
-	call = virtq_interrupt(c->vq);
-	if (call >= 0 && write(call, &one, sizeof(one)) < 0)
-		return; /* the counter is full: the guest has enough to notice */
-	if (virtq_notify_on(c->vq))
-		event_active(c->kick, EV_READ, 0);
+	guest_interrupt(virtq_interrupt(c->vq));
+	more = virtq_notify_on(c->vq);
 	if (virtq_fault_get(c->vq) != VIRTQ_FAULT_NONE)
 		c->g->port.ops->attend(&c->g->port); /* frees c */
+	else if (more)
+		pause_for(c, PAUSE_US);
+	else if (!c->kick)
+		pause_for(c, POLL_US);
+}
+
+/* Edge-triggered, and the descriptor is not read: it is the front end's, and reading it might block. */
+static void on_event(evutil_socket_t fd, short what, void *ctrl)
+{
+	(void)fd;
+	(void)what;
+	turn(ctrl);
+}
+
+static void ctrl_free(struct guest_ctrl *c)
+{
+	if (c->kick)
+		event_free(c->kick);
+	if (c->again)
+		event_free(c->again);
+	free(c);
+}
+
+static int listen_for_kicks(struct guest_ctrl *c, int kick_fd)
+{
+	struct event_base *events = c->g->host->events;
+
+	c->again = event_new(events, -1, 0, on_event, c);
+	if (!c->again)
+		return -ENOMEM;
+	if (kick_fd < 0)
+		return 0;
+	c->kick = event_new(events, kick_fd, EV_READ | EV_ET | EV_PERSIST, on_event, c);
+	return c->kick && event_add(c->kick, NULL) == 0 ? 0 : -ENOMEM;
 }
 
 int guest_ctrl_run(struct guest *g, struct virtq *vq, int kick_fd, struct err *e)
 {
 	struct guest_ctrl *c = calloc(1, sizeof(*c));
 
-	if (!c)
-		return err_set(e, -ENOMEM, NULL, NULL, "out of memory");
-	*c = (struct guest_ctrl){.g = g, .vq = vq};
-	c->kick = event_new(g->host->events, kick_fd, kick_fd < 0 ? EV_PERSIST : EV_READ | EV_PERSIST, on_kick, c);
-	if (!c->kick || event_add(c->kick, kick_fd < 0 ? &(struct timeval){.tv_usec = 10000} : NULL) < 0) {
-		if (c->kick)
-			event_free(c->kick);
-		free(c);
-		return err_set(e, -ENOMEM, NULL, NULL, "out of memory");
+	if (c)
+		*c = (struct guest_ctrl){.g = g, .vq = vq};
+	if (!c || listen_for_kicks(c, kick_fd) < 0) {
+		if (c)
+			ctrl_free(c);
+		return err_set(e, -ENOMEM, NULL, NULL, "the control queue cannot be watched");
 	}
 	g->ctrl = c;
 	g->ctrl_vq = vq;
-	event_active(c->kick, EV_READ, 0); /* commands may be waiting */
+	/* virtio 1.2, 5.1.6.5.5.2: one pair until the driver asks for more. */
+	g->ctrl_pairs = 1;
+	guest_publish_tx(g);
+	event_active(c->again, EV_TIMEOUT, 0); /* commands may be waiting */
 	return 0;
 }
 
@@ -166,8 +200,9 @@ void guest_ctrl_halt(struct guest *g)
 {
 	if (!g->ctrl)
 		return;
-	event_free(g->ctrl->kick);
-	free(g->ctrl);
+	ctrl_free(g->ctrl);
 	g->ctrl = NULL;
 	g->ctrl_vq = NULL;
+	g->ctrl_pairs = 0;
+	guest_publish_tx(g);
 }

@@ -63,7 +63,7 @@ struct guest {
 	char reason[160];
 	struct guest_ctrl *ctrl;
 	struct virtq *ctrl_vq; /* NULL: halted */
-	unsigned ctrl_pairs;   /* pairs the guest asked for through its control queue; 0: it has not */
+	unsigned ctrl_pairs;   /* pairs the guest asked for through its control queue; 0: it has none */
 	/* control publishes, workers read */
 	struct guest_tx_set *_Atomic tx_set;
 	struct guest_rx rx[PORT_QUEUES_MAX];
@@ -88,3 +88,5 @@ int guest_ctrl_run(struct guest *g, struct virtq *vq, int kick_fd, struct err *e
 void guest_ctrl_halt(struct guest *g);
 /* guest.c: the pairs that take part changed. */
 void guest_publish_tx(struct guest *g);
+/* guest.c: signal what virtq_interrupt() returned. */
+void guest_interrupt(int call_fd);
