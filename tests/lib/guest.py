@@ -115,7 +115,7 @@ class Guest(FrontEnd):
                 self.add_mem_reg(region)
 
     def start_pair(self, pair=0):
-        """Enabled, then started, in QEMU's order: frames sent through a started ring that is not enabled are discarded."""
+        """Enabled, then started, in QEMU's order: what is sent through a started ring before that is discarded."""
         rings = (2 * pair, 2 * pair + 1)
         if self.features & vu.F_PROTOCOL_FEATURES:
             for ring in rings:

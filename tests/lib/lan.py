@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Telling what arrived, and what did not: markers.
 
-A switch keeps the order of frames from one port to another. So after the frame under test the sender sends a marker; when
-the marker has come, whatever has not come before it never will.
+A switch keeps the order of frames from one port to another. So after the frame under test the sender sends a marker;
+when the marker has come, whatever has not come before it never will.
 """
 
 import itertools

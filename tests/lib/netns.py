@@ -72,8 +72,8 @@ class Netns:
     def vlan(self, ifname, vid):
         """A VLAN interface of the kernel's; False if this kernel cannot."""
         made = run(
-            "ip", "-n", self.name, "link", "add", "link", ifname, "name", f"{ifname}.{vid}", "type", "vlan", "id", str(vid),
-            check=False,
+            "ip", "-n", self.name, "link", "add", "link", ifname, "name", f"{ifname}.{vid}",
+            "type", "vlan", "id", str(vid), check=False,
         )  # fmt: skip
         assert made.returncode == 0 or "Unknown device type" in made.stderr, made.stderr
         return made.returncode == 0
@@ -212,7 +212,8 @@ def bulk(sender_ns, receiver_ns, address, size, port=5001):
 def datagrams(sender_ns, receiver_ns, address, sizes, port=5002):
     """UDP datagrams of these sizes; each must arrive unchanged."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with receiver_ns.socket(family, socket.SOCK_DGRAM) as receiver, sender_ns.socket(family, socket.SOCK_DGRAM) as sender:
+    kind = socket.SOCK_DGRAM
+    with receiver_ns.socket(family, kind) as receiver, sender_ns.socket(family, kind) as sender:
         receiver.bind((address, port))
         receiver.settimeout(20)
         for size in sizes:

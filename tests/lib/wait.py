@@ -7,7 +7,7 @@ GENEROUS_S = 20.0
 
 
 def wait_until(condition, what, timeout_s=GENEROUS_S, pause_s=0.005):
-    """Call @condition until it returns something true and return that; @what ends up in the message if it never does."""
+    """Call @condition until it returns something true, and return that. @what: for the message if it never does."""
     deadline = time.monotonic() + timeout_s
     while True:
         value = condition()
