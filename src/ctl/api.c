@@ -27,6 +27,8 @@ struct api {
 	struct log_limit limit;
 };
 
+static struct api *served; /* the one of this process, for a callback that cannot be told */
+
 static void on_request(struct evhttp_request *http, void *arg)
 {
 	struct api *a = arg;
@@ -49,12 +51,14 @@ static void on_resume(evutil_socket_t fd, short what, void *arg)
 	evconnlistener_enable(a->listener);
 }
 
-/* Without a free descriptor the waiting connection would wake us again at once. */
-static void on_accept_error(struct evconnlistener *listener, void *arg)
+/* Without a free descriptor the waiting connection would wake us again at once. @http: what libevent's HTTP has made the
+ * listener's callbacks' argument. */
+static void on_accept_error(struct evconnlistener *listener, void *http)
 {
 	static const struct timeval wait = {.tv_usec = API_RETRY_MS * 1000};
-	struct api *a = arg;
+	struct api *a = served;
 
+	(void)http;
 	log_limited(&a->limit, LOG_WARN, "API: cannot accept a connection: %s", strerror(errno));
 	evconnlistener_disable(listener);
 	event_add(a->resume, &wait);
@@ -91,6 +95,7 @@ static int serve(struct api *a, int fd, struct event_base *events)
 		evconnlistener_free(a->listener);
 		return -ENOMEM;
 	}
+	served = a;
 	evconnlistener_set_error_cb(a->listener, on_accept_error);
 	evhttp_set_gencb(a->http, on_request, a);
 	return 0;

@@ -14,7 +14,7 @@
  */
 #define API_BODY_MAX    (64 * 1024) /* bytes; a port with the longest list of VLANs takes a third */
 #define API_HEADERS_MAX (16 * 1024)
-#define API_IDLE_S      30  /* a connection that says nothing for so long is closed */
+#define API_IDLE_S      10  /* a connection that says nothing for so long is closed */
 #define API_RETRY_MS    100 /* out of descriptors: no new connection for so long */
 
 struct api;
@@ -27,7 +27,7 @@ struct api_conf {
 	const char *switch_name;
 };
 
-/* Serve @m on the socket from @events' loop until api_free(). A stale socket file is replaced; -EADDRINUSE: somebody
+/* Once in a process. Serve @m on the socket from @events' loop until api_free(). A stale socket file is replaced; -EADDRINUSE: somebody
  * answers there. NULL: *e says why. */
 struct event_base;
 struct api *api_new(const struct api_conf *conf, struct model *m, struct event_base *events, struct err *e);

@@ -71,7 +71,7 @@ static struct model_port *find(struct api_request *r)
 
 	if (!mp) {
 		snprintf(message, sizeof(message), "there is no port '%s'", r->name);
-		api_reply_error(r, 404, "name", message, "GET /v1/ports lists the ports that are");
+		api_reply_error(r, 404, "name", message, "`flue port show` lists the ports that are");
 	}
 	return mp;
 }

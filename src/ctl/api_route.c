@@ -82,7 +82,7 @@ static bool read_body(struct api_request *r)
 	json_error_t why;
 	char message[sizeof(why.text) + 80];
 
-	r->body = json_loadb(text, len, JSON_REJECT_DUPLICATES, &why);
+	r->body = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
 	if (r->body)
 		return true;
 	snprintf(message, sizeof(message), "the body is not JSON: %s (line %d, column %d)", why.text, why.line,

@@ -10,7 +10,7 @@
 
 #include "ctl/api.h"
 
-#define BACKLOG 64
+#define BACKLOG 512 /* a connect() that does not wait fails when it is full */
 
 /* Remove what a flued that is gone has left at @path. */
 static int remove_stale(const struct sockaddr_un *address, struct err *e)
