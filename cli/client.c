@@ -88,10 +88,13 @@ static void complain_unreachable(const struct cli *cli)
 static void complain_refused(const char *subject, long status, const json_t *answer)
 {
 	const json_t *error = json_object_get(answer, "error");
-	const char *remedy = text_of(error, "remedy");
+	const char *remedy = text_of(error, "remedy"), *field = text_of(error, "field");
 
+	if (strcmp(field, "name") == 0)
+		field = ""; /* it is the subject */
 	if (error)
-		complain(subject, "%s%s%s", text_of(error, "message"), *remedy ? ": " : "", remedy);
+		complain(subject, "%s%s%s%s%s", field, *field ? ": " : "", text_of(error, "message"),
+			 *remedy ? ": " : "", remedy);
 	else
 		complain(subject, "flued answered with HTTP status %ld", status);
 }

@@ -45,7 +45,7 @@ static void check_workers(struct doctor *d, const json_t *status)
 		finding(d, WARN, "name fewer CPUs under `workers: {cpus: [...]}`",
 			"%zu workers on %ld CPUs leave none to the guests when traffic is heavy", n, cpus);
 	else
-		finding(d, FINE, NULL, "%zu workers, %ld CPUs", n, cpus);
+		finding(d, FINE, NULL, "workers: %zu, CPUs: %ld", n, cpus);
 }
 
 static void check_ports(struct doctor *d, const json_t *ports)

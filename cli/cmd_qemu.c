@@ -16,6 +16,42 @@ struct port {
 	const char *mac;
 };
 
+/* @text with each character of @special replaced by the string at the same place in @by. It lives until the fourth call
+ * after; socket paths, which is all it is for, are at most 107 bytes long. */
+static const char *escaped(const char *text, const char *special, const char *const *by)
+{
+	static char ring[4][1024];
+	static unsigned next;
+	char *out = ring[next++ % 4];
+	size_t at = 0;
+
+	for (; *text && at < sizeof(ring[0]) - 8; text++) {
+		const char *found = strchr(special, *text);
+
+		if (found)
+			at += (size_t)snprintf(out + at, sizeof(ring[0]) - at, "%s", by[found - special]);
+		else
+			out[at++] = *text;
+	}
+	out[at] = '\0';
+	return out;
+}
+
+static const char *for_qemu(const char *path)
+{
+	return escaped(path, ",", (const char *const[]){",,"});
+}
+
+static const char *for_xml(const char *path)
+{
+	return escaped(path, "&<'", (const char *const[]){"&amp;", "&lt;", "&apos;"});
+}
+
+static const char *for_shell(const char *word)
+{
+	return escaped(word, "'", (const char *const[]){"'\\''"});
+}
+
 static void add(json_t *args, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 static void add(json_t *args, const char *fmt, ...)
@@ -38,9 +74,9 @@ static json_t *qemu_args(const struct port *p)
 	add(a, "-object");
 	add(a, "memory-backend-memfd,id=flue-mem,size=" MEMORY ",share=on");
 	add(a, "-machine");
-	add(a, "q35,accel=kvm,memory-backend=flue-mem");
+	add(a, "q35,accel=kvm:tcg,memory-backend=flue-mem");
 	add(a, "-chardev");
-	add(a, "socket,id=flue-%s,path=%s,%s", p->name, p->path, p->connects ? "server=on" : "reconnect=1");
+	add(a, "socket,id=flue-%s,path=%s,%s", p->name, for_qemu(p->path), p->connects ? "server=on" : "reconnect=1");
 	add(a, "-netdev");
 	add(a, "vhost-user,id=net-%s,chardev=flue-%s,queues=%d", p->name, p->name, p->pairs);
 	add(a, "-device");
@@ -62,7 +98,7 @@ static json_t *libvirt_xml(const struct port *p)
 			    "  <driver queues='%d' rx_queue_size='1024' tx_queue_size='1024'/>\n"
 			    "  <mtu size='%d'/>\n"
 			    "</interface>\n",
-			    p->mac, p->path, p->connects ? "server" : "client",
+			    p->mac, for_xml(p->path), p->connects ? "server" : "client",
 			    p->connects ? "/>" : ">\n    <reconnect enabled='yes' timeout='1'/>\n  </source>", p->pairs,
 			    p->mtu);
 }
@@ -98,14 +134,17 @@ static void print_args(const char *program, const json_t *args)
 	json_array_foreach (args, i, word) {
 		const char *text = json_string_value(word);
 
-		printf(*text == '-' ? " \\\n  %s" : " '%s'", text);
+		if (*text == '-')
+			printf(" \\\n  %s", text);
+		else
+			printf(" '%s'", for_shell(text));
 	}
 	printf("\n\n");
 }
 
 static int print_all(const struct port *p, json_t *all)
 {
-	printf("# QEMU 7.2 and later (from 9.2 on, reconnect-ms=200 is quicker than reconnect=1)\n");
+	printf("# QEMU 7.2 and later (from 9.2 on, write reconnect-ms=200 instead of reconnect=1)\n");
 	print_args("qemu-system-x86_64", json_object_get(all, "qemu"));
 	printf("# libvirt: the first element belongs into <domain>, the second into <devices>\n%s\n",
 	       json_string_value(json_object_get(all, "libvirt")));

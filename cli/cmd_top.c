@@ -71,15 +71,44 @@ static double rate(const json_t *now, const json_t *then, const char *counter, d
 	return then && n >= before && seconds > 0 ? (double)(n - before) / seconds : 0;
 }
 
-static void port_row(struct libscols_table *t, const json_t *p, const json_t *then, double seconds)
+static double drops_per_s(const json_t *p, const json_t *then, double seconds)
 {
 	json_int_t drops = drops_of(p), before = then ? drops_of(then) : drops;
 
+	return drops >= before && seconds > 0 ? (double)(drops - before) / seconds : 0;
+}
+
+static void port_row(struct libscols_table *t, const json_t *p, const json_t *then, double seconds)
+{
 	table_row(t, text_of(p, "name"), text_of(p, "state"), real_text(rate(p, then, "rx_frames", seconds), 0),
 		  real_text(rate(p, then, "rx_bytes", seconds) * 8 / 1e6, 1),
 		  real_text(rate(p, then, "tx_frames", seconds), 0),
 		  real_text(rate(p, then, "tx_bytes", seconds) * 8 / 1e6, 1),
-		  real_text(drops >= before && seconds > 0 ? (double)(drops - before) / seconds : 0, 0));
+		  real_text(drops_per_s(p, then, seconds), 0));
+}
+
+/* Share of a CPU that worker @i took; flued may have been started anew in between. */
+static double worker_cpu(const struct reading *now, const struct reading *then, size_t i, double seconds)
+{
+	double before = real_of(json_array_get(json_object_get(then->status, "workers"), i), "cpu_s");
+	double after = real_of(json_array_get(json_object_get(now->status, "workers"), i), "cpu_s");
+
+	return after >= before && seconds > 0 ? (after - before) / seconds * 100 : 0;
+}
+
+static void print_workers(const struct reading *now, const struct reading *then, double seconds)
+{
+	const json_t *workers = json_object_get(now->status, "workers");
+
+	printf("workers:");
+	for (size_t i = 0; i < json_array_size(workers); i++) {
+		const json_t *w = json_array_get(workers, i);
+
+		printf("%s CPU %s %s %% (%s of %s queues awake)", i ? "," : "", number_text(number_of(w, "cpu")),
+		       real_text(worker_cpu(now, then, i, seconds), 1), number_text(number_of(w, "awake")),
+		       number_text(number_of(w, "queues")));
+	}
+	printf("\n\n");
 }
 
 static void print_round(const struct reading *now, const struct reading *then)
@@ -97,9 +126,10 @@ static void print_round(const struct reading *now, const struct reading *then)
 	json_t *p;
 	size_t i;
 
-	printf("switch %s   flued: %s %% of a CPU, %s resident, %s addresses\n\n", text_of(now->status, "switch"),
+	printf("switch %s   flued: %s %% of a CPU, %s resident, %s addresses\n", text_of(now->status, "switch"),
 	       real_text(cpu, 1), bytes_text(real_of(now->status, "rss_bytes")),
 	       number_text(number_of(json_object_get(now->status, "fdb"), "entries")));
+	print_workers(now, then, seconds);
 	json_array_foreach (json_object_get(now->ports, "ports"), i, p)
 		port_row(t, p, find_port(then, text_of(p, "name")), seconds);
 	table_print(t);
@@ -110,20 +140,25 @@ static void print_round(const struct reading *now, const struct reading *then)
 static void print_round_json(const struct reading *now, const struct reading *then)
 {
 	double seconds = now->at_s - then->at_s;
-	json_t *ports = json_array(), *out, *p;
+	json_t *ports = json_array(), *workers = json_array(), *out, *p;
 	size_t i;
 
 	json_array_foreach (json_object_get(now->ports, "ports"), i, p) {
 		const json_t *before = find_port(then, text_of(p, "name"));
 
-		json_array_append_new(ports, json_pack("{s:s, s:s, s:f, s:f, s:f, s:f}", "name", text_of(p, "name"),
-						       "state", text_of(p, "state"), "rx_frames_per_s",
-						       rate(p, before, "rx_frames", seconds), "rx_bits_per_s",
-						       rate(p, before, "rx_bytes", seconds) * 8, "tx_frames_per_s",
-						       rate(p, before, "tx_frames", seconds), "tx_bits_per_s",
-						       rate(p, before, "tx_bytes", seconds) * 8));
+		json_array_append_new(ports, json_pack("{s:s, s:s, s:f, s:f, s:f, s:f, s:f}", "name",
+						       text_of(p, "name"), "state", text_of(p, "state"),
+						       "rx_frames_per_s", rate(p, before, "rx_frames", seconds),
+						       "rx_bits_per_s", rate(p, before, "rx_bytes", seconds) * 8,
+						       "tx_frames_per_s", rate(p, before, "tx_frames", seconds),
+						       "tx_bits_per_s", rate(p, before, "tx_bytes", seconds) * 8,
+						       "drops_per_s", drops_per_s(p, before, seconds)));
 	}
-	out = json_pack("{s:f, s:o}", "seconds", seconds, "ports", ports);
+	json_array_foreach (json_object_get(now->status, "workers"), i, p)
+		json_array_append_new(workers,
+				      json_pack("{s:I, s:I, s:f}", "id", number_of(p, "id"), "cpu", number_of(p, "cpu"),
+						"cpu_percent", worker_cpu(now, then, i, seconds)));
+	out = json_pack("{s:f, s:o, s:o}", "seconds", seconds, "ports", ports, "workers", workers);
 	print_json(out);
 	json_decref(out);
 	fflush(stdout);
