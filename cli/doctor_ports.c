@@ -6,6 +6,7 @@
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <sched.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -14,6 +15,8 @@
 #include <unistd.h>
 
 #include "doctor.h"
+
+#define REMEDY_BYTES 192 /* the longest name of a namespace, of an interface, and a command */
 
 /* ---- guests ---- */
 
@@ -77,6 +80,21 @@ static int socket_in(const char *netns)
 	return fd;
 }
 
+/* A command about the interface, to be run where it is. Returns @text. */
+static const char *in_netns(const char *netns, char *text, size_t size, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+
+static const char *in_netns(const char *netns, char *text, size_t size, const char *fmt, ...)
+{
+	size_t n = *netns ? (size_t)snprintf(text, size, "ip netns exec %s ", netns) : 0;
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text + n, size - n, fmt, ap);
+	va_end(ap);
+	return text;
+}
+
 static bool ethtool_flag(int fd, struct ifreq *r, uint32_t command, uint32_t bit)
 {
 	struct ethtool_value v = {.cmd = command};
@@ -85,28 +103,25 @@ static bool ethtool_flag(int fd, struct ifreq *r, uint32_t command, uint32_t bit
 	return ioctl(fd, SIOCETHTOOL, r) == 0 && (v.data & bit);
 }
 
-static void check_offloads(struct doctor *d, const char *name, int fd, struct ifreq *r)
+static void check_offloads(struct doctor *d, const char *name, const char *netns, int fd, struct ifreq *r)
 {
-	char remedy[128];
+	char remedy[REMEDY_BYTES];
 
-	if (ethtool_flag(fd, r, ETHTOOL_GFLAGS, ETH_FLAG_LRO)) {
-		snprintf(remedy, sizeof(remedy), "ethtool -K %s lro off", r->ifr_name);
-		finding(d, WARN, remedy, "%s: %s merges frames it receives (LRO), which must not be forwarded", name,
-			r->ifr_name);
-	}
-	if (ethtool_flag(fd, r, ETHTOOL_GGRO, ~0u)) {
-		snprintf(remedy, sizeof(remedy), "ethtool -K %s gro off", r->ifr_name);
-		finding(d, WARN, remedy,
+	if (ethtool_flag(fd, r, ETHTOOL_GFLAGS, ETH_FLAG_LRO))
+		finding(d, WARN, in_netns(netns, remedy, sizeof(remedy), "ethtool -K %s lro off", r->ifr_name),
+			"%s: %s merges frames it receives (LRO), which must not be forwarded", name, r->ifr_name);
+	if (ethtool_flag(fd, r, ETHTOOL_GGRO, ~0u))
+		finding(d, WARN, in_netns(netns, remedy, sizeof(remedy), "ethtool -K %s gro off", r->ifr_name),
 			"%s: %s merges frames (GRO) and the switch cuts them again: correct, but twice the work", name,
 			r->ifr_name);
-	}
 }
 
 static void check_interface(struct doctor *d, const json_t *port, int fd)
 {
 	const char *name = text_of(port, "name"), *state = text_of(port, "state");
+	const char *netns = text_of(port, "netns");
 	long mtu = (long)number_of(port, "mtu");
-	char remedy[128];
+	char remedy[REMEDY_BYTES];
 	struct ifreq r = {0};
 
 	snprintf(r.ifr_name, sizeof(r.ifr_name), "%s", text_of(port, "ifname"));
@@ -115,19 +130,16 @@ static void check_interface(struct doctor *d, const json_t *port, int fd)
 			strerror(errno));
 		return;
 	}
-	if (r.ifr_mtu < mtu) {
-		snprintf(remedy, sizeof(remedy), "ip link set %s mtu %ld", r.ifr_name, mtu);
-		finding(d, FAIL, remedy, "%s: MTU %ld asked, but %s carries %d", name, mtu, r.ifr_name, r.ifr_mtu);
-	}
-	if (strcmp(state, "up") == 0) {
+	if (r.ifr_mtu < mtu)
+		finding(d, FAIL, in_netns(netns, remedy, sizeof(remedy), "ip link set %s mtu %ld", r.ifr_name, mtu),
+			"%s: MTU %ld asked, but %s carries %d", name, mtu, r.ifr_name, r.ifr_mtu);
+	if (strcmp(state, "up") == 0)
 		finding(d, FINE, NULL, "%s: up on %s", name, r.ifr_name);
-	} else {
-		snprintf(remedy, sizeof(remedy), "ip link set %s up", r.ifr_name);
-		finding(d, WARN, remedy, "%s: %s%s%s", name, state, *text_of(port, "reason") ? ": " : "",
-			text_of(port, "reason"));
-	}
+	else
+		finding(d, WARN, in_netns(netns, remedy, sizeof(remedy), "ip link set %s up", r.ifr_name), "%s: %s%s%s",
+			name, state, *text_of(port, "reason") ? ": " : "", text_of(port, "reason"));
 	if (strcmp(text_of(port, "kind"), "packet") == 0)
-		check_offloads(d, name, fd, &r);
+		check_offloads(d, name, netns, fd, &r);
 }
 
 void check_kernel_port(struct doctor *d, const json_t *port)

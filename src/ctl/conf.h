@@ -132,6 +132,8 @@ void vlans_format(const uint8_t set[VLANS_N / 8], char text[VLANS_TEXT_BYTES]);
 /* Read the file at @path into @c, which conf_init() has prepared. On failure *e says what, and *line where (0: nowhere
  * in particular); *c is to be freed all the same. */
 int conf_yaml_load(struct conf *c, const char *path, const char *run_dir, unsigned *line, struct err *e) must_check;
-/* The same for a text in memory; the file's half of the above. */
+/* Where the file says something about @field, for an error that shows later; 0: the file cannot be read any more. */
+unsigned conf_yaml_line(const char *path, const char *field);
+/* The same as conf_yaml_load() for a text in memory; the file's half of the above. */
 int conf_yaml_parse(struct conf *c, const char *text, size_t len, const char *run_dir, unsigned *line,
 		    struct err *e) must_check;

@@ -307,28 +307,60 @@ int conf_yaml_parse(struct conf *c, const char *text, size_t len, const char *ru
 	return rc;
 }
 
-int conf_yaml_load(struct conf *c, const char *path, const char *run_dir, unsigned *line, struct err *e)
+/* The file's bytes, to be freed; NULL: *e says why not. */
+static char *file_read(const char *path, size_t *len, struct err *e)
 {
 	FILE *f = fopen(path, "re");
 	char *text;
+
+	if (!f) {
+		err_set(e, -errno, NULL, "name a file that exists and may be read with --config",
+			"cannot be opened: %s", strerror(errno));
+		return NULL;
+	}
+	text = malloc(CONF_FILE_MAX + 1);
+	*len = text ? fread(text, 1, CONF_FILE_MAX + 1, f) : 0;
+	if (!text)
+		err_set(e, -ENOMEM, NULL, NULL, "out of memory");
+	else if (ferror(f))
+		err_set(e, -EIO, NULL, "name a regular file with --config", "cannot be read: %s", strerror(errno));
+	else if (*len > CONF_FILE_MAX)
+		err_set(e, -EFBIG, NULL, "name a configuration file with --config", "is larger than 1 MiB");
+	fclose(f);
+	if (e->code == 0)
+		return text;
+	free(text);
+	return NULL;
+}
+
+int conf_yaml_load(struct conf *c, const char *path, const char *run_dir, unsigned *line, struct err *e)
+{
 	size_t len;
+	char *text;
 	int rc;
 
 	*line = 0;
-	if (!f)
-		return err_set(e, -errno, NULL, "name a file that exists and may be read with --config",
-			       "cannot be opened: %s", strerror(errno));
-	text = malloc(CONF_FILE_MAX + 1);
-	len = text ? fread(text, 1, CONF_FILE_MAX + 1, f) : 0;
+	*e = (struct err){0};
+	text = file_read(path, &len, e);
 	if (!text)
-		rc = err_set(e, -ENOMEM, NULL, NULL, "out of memory");
-	else if (ferror(f))
-		rc = err_set(e, -EIO, NULL, "name a regular file with --config", "cannot be read: %s", strerror(errno));
-	else if (len > CONF_FILE_MAX)
-		rc = err_set(e, -EFBIG, NULL, "name a configuration file with --config", "is larger than 1 MiB");
-	else
-		rc = conf_yaml_parse(c, text, len, run_dir, line, e);
-	fclose(f);
+		return e->code;
+	rc = conf_yaml_parse(c, text, len, run_dir, line, e);
 	free(text);
 	return rc;
+}
+
+unsigned conf_yaml_line(const char *path, const char *field)
+{
+	struct err e = {0};
+	struct yaml_doc d;
+	unsigned line = 0;
+	size_t len;
+	char *text = file_read(path, &len, &e);
+
+	if (text && yaml_doc_open(&d, text, len, &line, &e) == 0) {
+		line = yaml_doc_line(&d, field);
+		yaml_doc_close(&d);
+	}
+	free(text);
+	return line;
 }

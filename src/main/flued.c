@@ -38,6 +38,8 @@ static void tell(const char *file, unsigned line, const struct err *e)
 {
 	char place[300] = "";
 
+	if (file && !line && e->field[0])
+		line = conf_yaml_line(file, e->field);
 	if (file && line)
 		snprintf(place, sizeof(place), "%.280s:%u: ", file, line);
 	else if (file)
@@ -84,6 +86,21 @@ static int choose_paths(struct flued *f, struct err *e)
 	return 0;
 }
 
+/* No port may have the API's socket. */
+static int check_sockets(const struct flued *f, struct err *e)
+{
+	char field[32];
+
+	for (unsigned i = 0; i < f->conf.n_ports; i++) {
+		if (f->conf.port[i].kind != CONF_GUEST || strcmp(f->conf.port[i].socket, f->api_path))
+			continue;
+		snprintf(field, sizeof(field), "ports[%u].socket", i);
+		return err_set(e, -EINVAL, field, "give the port another name or `socket`",
+			       "%s is the API's, port %s cannot have it", f->api_path, f->conf.port[i].name);
+	}
+	return 0;
+}
+
 static int choose_api(struct flued *f, struct err *e)
 {
 	const char *path = f->options.api ? f->options.api : f->conf.api.socket;
@@ -95,11 +112,7 @@ static int choose_api(struct flued *f, struct err *e)
 		memcpy(f->api_path, path, strlen(path) + 1);
 	else
 		snprintf(f->api_path, sizeof(f->api_path), "%.97s/api.sock", f->run_dir);
-	for (unsigned i = 0; i < f->conf.n_ports; i++)
-		if (f->conf.port[i].kind == CONF_GUEST && !strcmp(f->conf.port[i].socket, f->api_path))
-			return err_set(e, -EINVAL, "socket", "give the port another name or `socket`",
-				       "%s is the API's, port %s cannot have it", f->api_path, f->conf.port[i].name);
-	return 0;
+	return check_sockets(f, e);
 }
 
 static int take_run_dir(struct flued *f, struct err *e)
@@ -189,7 +202,7 @@ static int add_ports(struct flued *f, struct err *e)
 		if (model_port_add(f->model, &f->conf.port[i], e) == 0)
 			continue;
 		snprintf(key, sizeof(key), "%s", e->field);
-		snprintf(e->field, sizeof(e->field), "%s%s%.24s", f->conf.port[i].name, key[0] ? ": " : "", key);
+		snprintf(e->field, sizeof(e->field), "ports[%u]%s%.40s", i, key[0] ? "." : "", key);
 		return -1;
 	}
 	return 0;
