@@ -6,9 +6,9 @@
 /* Why a request failed, in words for the person who made it: what is wrong, and what to do. Filled at the place that
  * knows; the caller passes it on to the API's answer, the log or the terminal. Caller's storage; {0} means "no error". */
 struct err {
-	int code;	  /* negative errno, or 0 */
-	char field[64];	  /* the field at fault, as the user wrote it ("mtu", "ports[2].mac"), or "" */
-	char text[256];	  /* what and why, no newline */
+	int code;         /* negative errno, or 0 */
+	char field[64];   /* the field at fault, as the user wrote it ("mtu", "ports[2].mac"), or "" */
+	char text[256];   /* what and why, no newline */
 	char remedy[256]; /* what to do, or "" */
 };
 

@@ -5,7 +5,7 @@
 
 #include "base/base.h"
 
-#define NS_PER_S UINT64_C(1000000000)
+#define NS_PER_S  UINT64_C(1000000000)
 #define NS_PER_US UINT64_C(1000)
 
 /* Monotonic nanoseconds; served by the vDSO, no system call. */

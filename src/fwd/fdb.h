@@ -17,7 +17,7 @@
  * still is the one it has seen, so it cannot touch an entry that was given to another key meanwhile.
  */
 struct fdb_slot {
-	_Atomic uint64_t key;	/* fdb_key(); 0: empty */
+	_Atomic uint64_t key;   /* fdb_key(); 0: empty */
 	_Atomic uint64_t value; /* destination in the upper half, second of the last frame in the lower */
 };
 

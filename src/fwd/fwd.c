@@ -102,8 +102,8 @@ static int check_conf(const struct fwd *f, const struct port *p, const struct fw
 		const struct port *other = f->table->port[id];
 
 		if (other && other != p && f->table->conf[id].has_mac && mac_equal(f->table->conf[id].mac, c->mac))
-			return err_set(e, -EEXIST, "mac", "give each port a MAC of its own",
-				       "%s belongs to port %s", mac_format(c->mac, text), other->name);
+			return err_set(e, -EEXIST, "mac", "give each port a MAC of its own", "%s belongs to port %s",
+				       mac_format(c->mac, text), other->name);
 	}
 	return 0;
 }

@@ -13,18 +13,20 @@
  */
 struct fwd;
 
-#define VLANS_N 4096
-#define VID_MAX 4094
+#define VLANS_N     4096
+#define VID_MAX     4094
 #define VID_DEFAULT 1 /* of an access port that says nothing */
+
+#define VLAN_SET_BYTES (VLANS_N / 8) /* a set of VLANs: bit vid & 7 of byte vid / 8 */
 
 /* How a port takes part. */
 struct fwd_port_conf {
 	bool trunk;
-	uint16_t vid;			/* access: its VLAN; trunk: its native VLAN, or 0 for none */
-	uint8_t allowed[VLANS_N / 8];	/* trunk: VLANs it carries, the native one included; bit vid & 7 of byte vid / 8 */
-	bool has_mac;			/* a MAC was configured: it belongs to this port and is not learned elsewhere */
+	uint16_t vid;                    /* access: its VLAN; trunk: its native VLAN, or 0 for none */
+	uint8_t allowed[VLAN_SET_BYTES]; /* trunk: VLANs it carries, the native one included */
+	bool has_mac; /* a MAC was configured: it belongs to this port and is not learned elsewhere */
 	struct mac mac;
-	bool spoof_guard;		/* only that MAC may send; needs has_mac */
+	bool spoof_guard; /* only that MAC may send; needs has_mac */
 };
 
 /* The answer of a lookup (design D15): where a frame goes. Today always a local port. */
@@ -36,8 +38,8 @@ struct fwd_conf {
 	unsigned fdb_entries; /* bound of the table; rounded up to a power of two */
 	unsigned ageing_s;    /* a learned address is forgotten after this long without a frame from it; 0: never */
 };
-#define FDB_ENTRIES_DEFAULT 16384
-#define FDB_ENTRIES_MAX (1u << 20)
+#define FDB_ENTRIES_DEFAULT  16384
+#define FDB_ENTRIES_MAX      (1u << 20)
 #define FDB_AGEING_S_DEFAULT 300
 
 /* NULL: no memory. */

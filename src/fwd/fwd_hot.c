@@ -8,7 +8,7 @@
 #include "fwd/table.h"
 
 /* Where a frame goes: a port's id, or one of these. */
-#define TO_FLOOD 0xfffe
+#define TO_FLOOD   0xfffe
 #define TO_NOWHERE 0xffff
 
 struct pass {
@@ -214,7 +214,12 @@ void fwd_process(struct fwd *f, struct port *in, struct frame_batch *b, unsigned
 {
 	const struct fwd_table *t = atomic_load_explicit(&f->table, memory_order_acquire);
 	struct pass p = {
-		.f = f, .t = t, .in = in, .in_conf = &t->conf[in->id], .worker = worker, .touched = touched,
+		.f = f,
+		.t = t,
+		.in = in,
+		.in_conf = &t->conf[in->id],
+		.worker = worker,
+		.touched = touched,
 	};
 	uint16_t to[FRAME_BATCH];
 	bool flood = false;

@@ -14,7 +14,7 @@ struct owner {
 };
 
 struct fwd_table {
-	unsigned n;		 /* ports in id[] */
+	unsigned n; /* ports in id[] */
 	uint16_t id[PORTS_MAX];
 	struct port *port[PORTS_MAX]; /* by id; NULL: none */
 	struct fwd_port_conf conf[PORTS_MAX];

@@ -57,7 +57,8 @@ static int check_place(const struct gmem *m, const struct gmem_region_conf *c, s
 {
 	uint64_t end;
 
-	if (__builtin_add_overflow(c->gpa.v, c->size_bytes, &end) || __builtin_add_overflow(c->uva.v, c->size_bytes, &end))
+	if (__builtin_add_overflow(c->gpa.v, c->size_bytes, &end) ||
+	    __builtin_add_overflow(c->uva.v, c->size_bytes, &end))
 		return err_set(e, -EINVAL, NULL, NULL, "region at 0x%" PRIx64 " wraps around", c->gpa.v);
 	for (unsigned i = 0; i < m->n_regions; i++) {
 		const struct gmem_region *r = m->region[i];

@@ -140,7 +140,11 @@ static void link_free(void *arg)
 struct port *guest_wire_new(const struct port_conf *c, const struct port_host *host, struct err *e)
 {
 	struct vhost_conf conf = {
-		.role = c->role, .front_end = c->front_end, .pairs = c->queues, .mtu = c->mtu, .mac = c->mac,
+		.role = c->role,
+		.front_end = c->front_end,
+		.pairs = c->queues,
+		.mtu = c->mtu,
+		.mac = c->mac,
 	};
 	struct guest_wire *w = calloc(1, sizeof(*w));
 

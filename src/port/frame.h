@@ -14,11 +14,11 @@
  * Inside the switch a frame is always without its 802.1Q tag: `vlan` says which VLAN it belongs to. Ports that send
  * tagged get the tag put into the head just before (frame_push_tag), and taken out after.
  */
-#define FRAME_HEAD_MAX 128 /* Ethernet, VLAN, IPv6 with some options, TCP with all options */
-#define FRAME_BATCH 64	   /* frames a worker handles at once */
+#define FRAME_HEAD_MAX  128   /* Ethernet, VLAN, IPv6 with some options, TCP with all options */
+#define FRAME_BATCH     64    /* frames a worker handles at once */
 #define FRAME_BYTES_MAX 65550 /* 64 KiB of IP and an Ethernet header */
-#define FRAME_MTU_MIN 68      /* RFC 791 */
-#define FRAME_MTU_MAX 65535
+#define FRAME_MTU_MIN   68    /* RFC 791 */
+#define FRAME_MTU_MAX   65535
 
 /* A borrowed piece of the body. */
 struct frame_span {
@@ -38,9 +38,9 @@ struct frame_offload {
 };
 
 struct frame {
-	uint32_t len;	      /* bytes, head and body, without FCS */
-	uint32_t head_len;    /* bytes of it at data[] */
-	uint8_t *data;	      /* the head, in room[] */
+	uint32_t len;      /* bytes, head and body, without FCS */
+	uint32_t head_len; /* bytes of it at data[] */
+	uint8_t *data;     /* the head, in room[] */
 	struct frame_span *body;
 	uint16_t n_body;
 	uint16_t vlan; /* VID, set by forwarding */

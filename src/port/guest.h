@@ -14,11 +14,11 @@ struct guest;
 /* The other end of the wiring: the vhost-user device behind this port. */
 struct guest_link {
 	void *arg;
-	void (*fail)(void *arg, const char *reason);	     /* the guest broke the rules: end the connection */
-	void (*info)(void *arg, struct port_info *info);     /* add details for users */
+	void (*fail)(void *arg, const char *reason);     /* the guest broke the rules: end the connection */
+	void (*info)(void *arg, struct port_info *info); /* add details for users */
 	void (*set_mtu)(void *arg, unsigned mtu);
-	const struct gmem *(*memory)(void *arg);	     /* NULL if there is none */
-	void (*free)(void *arg);			     /* close it; rings are halted in the course of this */
+	const struct gmem *(*memory)(void *arg); /* NULL if there is none */
+	void (*free)(void *arg);                 /* close it; rings are halted in the course of this */
 };
 
 /* A port of kind "guest" with @pairs queue pairs, all halted. NULL: no memory. */

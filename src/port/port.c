@@ -28,7 +28,7 @@ const char *port_state_name(enum port_state s)
 {
 	static const char *const name[PORT_STATE_N] = {
 		[PORT_WAITING] = "waiting", [PORT_STARTING] = "starting", [PORT_UP] = "up",
-		[PORT_DOWN] = "down",	    [PORT_BROKEN] = "broken",
+		[PORT_DOWN] = "down",       [PORT_BROKEN] = "broken",
 	};
 	return name[s];
 }

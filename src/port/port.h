@@ -16,10 +16,10 @@
  *          waited for a grace period (synchronize_rcu).
  */
 
-#define PORTS_MAX 256	      /* local ports; a port's id is below it */
-#define PORT_NAME_MAX 32      /* with the final zero */
-#define PORT_QUEUES_MAX 16    /* queue pairs of a port */
-#define WORKERS_MAX 16	      /* counters and scratch are per worker */
+#define PORTS_MAX        256         /* local ports; a port's id is below it */
+#define PORT_NAME_MAX    32          /* with the final zero */
+#define PORT_QUEUES_MAX  16          /* queue pairs of a port */
+#define WORKERS_MAX      16          /* counters and scratch are per worker */
 #define COUNTERS_CONTROL WORKERS_MAX /* the control thread's own slot (injected frames) */
 
 struct port;
@@ -41,11 +41,11 @@ static inline void count(_Atomic uint64_t *c, uint64_t n)
 
 /* Link of a port, shown to users by the names in port_state_name(). */
 enum port_state {
-	PORT_WAITING, /* no front end has connected yet (listening, or retrying) */
+	PORT_WAITING,  /* no front end has connected yet (listening, or retrying) */
 	PORT_STARTING, /* connected; the guest's driver has not started its queues */
-	PORT_UP,      /* frames flow */
-	PORT_DOWN,    /* the network interface is down or gone */
-	PORT_BROKEN,  /* the other side broke the rules; reason says how; a reconnect heals it */
+	PORT_UP,       /* frames flow */
+	PORT_DOWN,     /* the network interface is down or gone */
+	PORT_BROKEN,   /* the other side broke the rules; reason says how; a reconnect heals it */
 	PORT_STATE_N
 };
 const char *port_state_name(enum port_state s);
@@ -116,8 +116,8 @@ struct port {
 	uint16_t id; /* index in the switch's table; set when it joins the switch */
 
 	/* control writes, workers read (relaxed) */
-	_Atomic uint32_t mtu;	/* bytes of payload behind the Ethernet header (and tag) */
-	_Atomic bool up;	/* may be sent to; false: forwarding skips it, unicast is dropped as port_down */
+	_Atomic uint32_t mtu; /* bytes of payload behind the Ethernet header (and tag) */
+	_Atomic bool up;      /* may be sent to; false: forwarding skips it, unicast is dropped as port_down */
 
 	/* worker sets, control clears: see port_attention() */
 	_Atomic bool attention;

@@ -48,7 +48,7 @@ struct walk {
 	struct gspan *spans;
 	unsigned max_spans;
 	uint16_t want_write; /* VRING_DESC_F_WRITE or 0 */
-	bool mixed;	     /* writable ones may follow the readable ones */
+	bool mixed;          /* writable ones may follow the readable ones */
 };
 
 /* A change of direction: allowed once, to writable (virtio 1.2, 2.7.4.2: readable elements come first). */

@@ -34,7 +34,8 @@ static int area(const struct virtq_conf *c, uva_t uva, uint64_t bytes, unsigned 
 		return err_set(e, -EINVAL, NULL, NULL, "%s at 0x%" PRIx64 " is not aligned to %u", what, uva.v, align);
 	*p = gmem_uva(c->mem, uva, bytes, NULL);
 	if (!*p || (uintptr_t)*p % align)
-		return err_set(e, -EINVAL, NULL, NULL, "%s at 0x%" PRIx64 " is outside the guest's memory", what, uva.v);
+		return err_set(e, -EINVAL, NULL, NULL, "%s at 0x%" PRIx64 " is outside the guest's memory", what,
+			       uva.v);
 	return 0;
 }
 

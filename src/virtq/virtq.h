@@ -17,25 +17,25 @@
  * Invariant: last_avail - used (mod 2^16) == chains fetched and not yet completed.
  */
 
-#define VIRTQ_SIZE_MAX 32768 /* virtio 1.2, 2.7 */
-#define VIRTQ_CHAIN_SPANS 1088 /* pieces in one chain: a full 1,024-entry table and room for crossings of regions */
+#define VIRTQ_SIZE_MAX    32768 /* virtio 1.2, 2.7 */
+#define VIRTQ_CHAIN_SPANS 1088  /* pieces in one chain: a full 1,024-entry table and room for crossings of regions */
 
 /* What is wrong with a ring; the texts (virtq_fault_text()) are shown to users. */
 enum virtq_fault {
 	VIRTQ_FAULT_NONE,
 	VIRTQ_FAULT_AVAIL_INDEX,      /* avail->idx is further ahead than the ring is long, or went back */
-	VIRTQ_FAULT_HEAD,	      /* avail->ring names a descriptor outside the table */
-	VIRTQ_FAULT_NEXT,	      /* so does a descriptor's next */
-	VIRTQ_FAULT_LOOP,	      /* a chain has more descriptors than its table */
+	VIRTQ_FAULT_HEAD,             /* avail->ring names a descriptor outside the table */
+	VIRTQ_FAULT_NEXT,             /* so does a descriptor's next */
+	VIRTQ_FAULT_LOOP,             /* a chain has more descriptors than its table */
 	VIRTQ_FAULT_INDIRECT_NESTED,  /* an indirect descriptor inside an indirect table, or with NEXT */
 	VIRTQ_FAULT_INDIRECT_SIZE,    /* an indirect table's length is 0, no multiple of 16, or over the ring's size */
 	VIRTQ_FAULT_INDIRECT_UNASKED, /* VIRTIO_F_INDIRECT_DESC was not negotiated */
-	VIRTQ_FAULT_UNMAPPED,	      /* a buffer or a table is not in guest memory */
-	VIRTQ_FAULT_DIRECTION,	      /* a device-writable buffer where a readable one is due, or the reverse */
-	VIRTQ_FAULT_EMPTY,	      /* a buffer of length 0, or a chain too short for the virtio-net header */
-	VIRTQ_FAULT_PIECES,	      /* more pieces than VIRTQ_CHAIN_SPANS */
-	VIRTQ_FAULT_LENGTH,	      /* a chain longer than 4 GiB */
-	VIRTQ_FAULT_TRUNCATED,	      /* the memory behind the guest was truncated */
+	VIRTQ_FAULT_UNMAPPED,         /* a buffer or a table is not in guest memory */
+	VIRTQ_FAULT_DIRECTION,        /* a device-writable buffer where a readable one is due, or the reverse */
+	VIRTQ_FAULT_EMPTY,            /* a buffer of length 0, or a chain too short for the virtio-net header */
+	VIRTQ_FAULT_PIECES,           /* more pieces than VIRTQ_CHAIN_SPANS */
+	VIRTQ_FAULT_LENGTH,           /* a chain longer than 4 GiB */
+	VIRTQ_FAULT_TRUNCATED,        /* the memory behind the guest was truncated */
 	VIRTQ_FAULT_N
 };
 const char *virtq_fault_text(enum virtq_fault f);
@@ -47,8 +47,8 @@ struct vring_desc {
 	uint16_t flags;
 	uint16_t next;
 };
-#define VRING_DESC_F_NEXT 1
-#define VRING_DESC_F_WRITE 2
+#define VRING_DESC_F_NEXT     1
+#define VRING_DESC_F_WRITE    2
 #define VRING_DESC_F_INDIRECT 4
 
 struct vring_avail {
@@ -71,13 +71,13 @@ struct vring_used {
 
 struct virtq_conf {
 	struct gmem *mem;
-	uint16_t size;	/* entries: a power of two, at most VIRTQ_SIZE_MAX */
+	uint16_t size;           /* entries: a power of two, at most VIRTQ_SIZE_MAX */
 	uva_t desc, avail, used; /* as in SET_VRING_ADDR */
-	bool log_used;	/* VHOST_VRING_F_LOG: mark writes to the used ring at used_log */
+	bool log_used;           /* VHOST_VRING_F_LOG: mark writes to the used ring at used_log */
 	gpa_t used_log;
 	bool event_idx; /* VIRTIO_F_EVENT_IDX */
-	bool indirect;	/* VIRTIO_F_INDIRECT_DESC */
-	int call_fd;	/* eventfd that interrupts the guest, or -1; stays the caller's */
+	bool indirect;  /* VIRTIO_F_INDIRECT_DESC */
+	int call_fd;    /* eventfd that interrupts the guest, or -1; stays the caller's */
 };
 
 struct virtq {
@@ -95,11 +95,11 @@ struct virtq {
 
 	/* the owning worker */
 	cache_aligned uint16_t last_avail; /* next entry of the avail ring to fetch */
-	uint16_t avail_idx;		   /* avail->idx as last read: entries up to it may be fetched */
-	uint16_t used_idx;		   /* next entry of the used ring to fill */
-	uint16_t published_idx;		   /* used->idx as the guest sees it; others look: virtq_unsignalled() */
-	uint16_t signalled_idx;		   /* used->idx at the last interrupt decision; as well */
-	bool signalled_valid;		   /* false: no decision yet, so interrupt */
+	uint16_t avail_idx;                /* avail->idx as last read: entries up to it may be fetched */
+	uint16_t used_idx;                 /* next entry of the used ring to fill */
+	uint16_t published_idx;            /* used->idx as the guest sees it; others look: virtq_unsignalled() */
+	uint16_t signalled_idx;            /* used->idx at the last interrupt decision; as well */
+	bool signalled_valid;              /* false: no decision yet, so interrupt */
 
 	/* worker writes, control reads */
 	_Atomic enum virtq_fault fault;
@@ -107,10 +107,10 @@ struct virtq {
 
 /* One fetched chain. */
 struct virtq_chain {
-	uint16_t head;	  /* to complete it with */
-	uint16_t n_spans; /* pieces written to the caller's array */
+	uint16_t head;       /* to complete it with */
+	uint16_t n_spans;    /* pieces written to the caller's array */
 	uint16_t n_readable; /* of these, the first ones: device-readable */
-	uint32_t len;	  /* bytes in all of them */
+	uint32_t len;        /* bytes in all of them */
 };
 
 /* MIXED: readable pieces, then writable ones, as commands have them. */

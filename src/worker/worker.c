@@ -27,7 +27,7 @@
 #include "worker/worker_priv.h"
 
 #define EVENTS_AT_ONCE 64
-#define POLL_EVERY_NS (10 * NS_PER_US) /* how late a sleeping queue may be noticed while others keep us busy */
+#define POLL_EVERY_NS  (10 * NS_PER_US) /* how late a sleeping queue may be noticed while others keep us busy */
 
 /* ---- the worker's thread ---- */
 

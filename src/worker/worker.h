@@ -15,12 +15,12 @@
 struct workers;
 
 struct workers_conf {
-	unsigned n;		   /* 1 .. WORKERS_MAX */
-	int cpu[WORKERS_MAX];	   /* to pin to; -1: not pinned */
-	unsigned spin_us;	   /* an empty queue is polled this long before it sleeps */
+	unsigned n;           /* 1 .. WORKERS_MAX */
+	int cpu[WORKERS_MAX]; /* to pin to; -1: not pinned */
+	unsigned spin_us;     /* an empty queue is polled this long before it sleeps */
 };
 #define WORKER_SPIN_US_DEFAULT 20
-#define WORKER_SPIN_US_MAX 1000000
+#define WORKER_SPIN_US_MAX     1000000
 
 /* Start the threads. @attention_fd (an eventfd) is written when some port asked for attention. NULL: *e says why. */
 struct workers *workers_new(const struct workers_conf *conf, struct fwd *fwd, int attention_fd, struct err *e);
@@ -37,11 +37,11 @@ void workers_quiesce(void);
 struct worker_stats {
 	int cpu;
 	unsigned queues, awake; /* owned; of these not asleep */
-	uint64_t rounds;	/* passes over the queues that are awake */
-	uint64_t busy_rounds;	/* of these with at least one frame */
+	uint64_t rounds;        /* passes over the queues that are awake */
+	uint64_t busy_rounds;   /* of these with at least one frame */
 	uint64_t frames;
-	uint64_t sleeps;	/* times in epoll_wait without a time limit */
-	uint64_t cpu_ns;	/* CPU time of the thread */
+	uint64_t sleeps; /* times in epoll_wait without a time limit */
+	uint64_t cpu_ns; /* CPU time of the thread */
 };
 unsigned workers_count(const struct workers *w);
 void workers_stats(const struct workers *w, unsigned i, struct worker_stats *s);
