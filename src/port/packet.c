@@ -49,7 +49,9 @@ static void note_mtu(struct packet *k, const struct netif_state *s)
 	if (s->mtu == k->seen_mtu)
 		return;
 	k->seen_mtu = s->mtu;
-	atomic_store_explicit(&k->tx->frame_max, s->mtu + ETH_HEAD_BYTES + VLAN_TAG_BYTES, memory_order_relaxed);
+	atomic_store_explicit(&k->tx->frame_max,
+			      min_u32(s->mtu + ETH_HEAD_BYTES + VLAN_TAG_BYTES, packet_tx_slot_max(k->tx)),
+			      memory_order_relaxed);
 	if (s->mtu < k->port.mtu)
 		log_limited(&k->log, LOG_WARN,
 			    "%s: interface %s carries only MTU %u now, longer frames are dropped: raise it with "
@@ -272,10 +274,9 @@ static int packet_set_mtu(struct port *p, unsigned mtu, struct err *e)
 	err = netif_check_mtu(&k->netif, &s, mtu, e);
 	if (!err && !packet_ring_suits(&k->rx->ring, mtu))
 		err = new_rings(k, mtu, e);
-	if (err)
-		return err;
-	atomic_store_explicit(&p->mtu, mtu, memory_order_relaxed);
-	return 0;
+	if (!err)
+		atomic_store_explicit(&p->mtu, mtu, memory_order_relaxed);
+	return err;
 }
 
 static void packet_free(struct port *p)

@@ -16,6 +16,9 @@
 #define PACKET_LONG_N     4
 #define PACKET_LONG_BYTES (size_t)(66 * 1024) /* 64 KiB of IP, Ethernet header, tags */
 
+/* Where the kernel looks for the frame in a slot to be sent (packet_mmap.rst). */
+#define PACKET_TX_DATA_OFF (uint32_t) TPACKET_ALIGN(sizeof(struct tpacket2_hdr))
+
 /* Slots shared with the kernel. Slot i begins at map + i * slot_bytes. */
 struct packet_ring {
 	uint8_t *map;
@@ -65,7 +68,7 @@ struct packet_tx {
 	cache_aligned struct packet_ring ring;
 	int fd;
 	/* control */
-	_Atomic uint32_t frame_max; /* longest frame the interface takes, a tag included */
+	_Atomic uint32_t frame_max; /* longest frame that the interface, and a slot, take, a tag included */
 	/* workers and control, under `lock` */
 	uint64_t stuck_ns; /* since when the kernel took nothing; 0: it did */
 	uint32_t head;     /* slot to fill next */
@@ -108,6 +111,8 @@ int packet_tx_open(struct packet_tx **tx, unsigned mtu, struct err *e) must_chec
 /* Begin with interface @index, or go on with it: it was deleted and made again. 0 or negative errno. */
 int packet_rx_bind(struct packet_rx *rx, int index) must_check;
 int packet_tx_bind(struct packet_tx *tx, int index) must_check;
+/* The longest frame a slot takes. */
+uint32_t packet_tx_slot_max(const struct packet_tx *tx);
 /* Would a ring for this MTU be the same? */
 bool packet_ring_suits(const struct packet_ring *r, unsigned mtu);
 /* Frames the kernel dropped since the last call, for want of slots. */

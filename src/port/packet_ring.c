@@ -179,6 +179,11 @@ int packet_rx_open(struct packet_rx **rx, unsigned mtu, struct err *e)
 	return open_error(err, e);
 }
 
+uint32_t packet_tx_slot_max(const struct packet_tx *tx)
+{
+	return tx->ring.slot_bytes - PACKET_TX_DATA_OFF;
+}
+
 static int tx_setup(struct packet_tx *tx, unsigned mtu)
 {
 	int err;
@@ -189,6 +194,7 @@ static int tx_setup(struct packet_tx *tx, unsigned mtu)
 	if ((err = set_option(tx->fd, SOL_PACKET, PACKET_QDISC_BYPASS, 1)) ||
 	    (err = ring_open(&tx->ring, tx->fd, PACKET_TX_RING, mtu, TX_RING_BYTES, TX_SLOTS_MAX)))
 		return err;
+	tx->frame_max = packet_tx_slot_max(tx);
 	/* The ring is the limit, not the socket's account. */
 	return set_option(tx->fd, SOL_SOCKET, SO_SNDBUFFORCE, (int)(tx->ring.n * (tx->ring.slot_bytes + TX_SKB_BYTES)));
 }

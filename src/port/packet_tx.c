@@ -17,12 +17,11 @@
 #include "base/time.h"
 #include "port/packet_priv.h"
 
-#define DATA_OFF TPACKET_ALIGN(sizeof(struct tpacket2_hdr)) /* packet_mmap.rst: where the kernel looks for the frame */
-#define WAIT_NS  (2000 * NS_PER_US) /* a NIC makes room within microseconds, or is not working */
+#define WAIT_NS (2000 * NS_PER_US) /* a NIC makes room within microseconds, or is not working */
 
 static uint8_t *data_of(struct tpacket2_hdr *slot)
 {
-	return (uint8_t *)slot + DATA_OFF;
+	return (uint8_t *)slot + PACKET_TX_DATA_OFF;
 }
 
 static void copy_frame(uint8_t *dst, const struct frame *f)
