@@ -347,8 +347,8 @@ static inline void port_send(struct port *p, const uint8_t *bytes, uint32_t len,
 	f.body = spans;
 	f.n_body = 0;
 	at = f.head_len;
-	while (at < len) {
-		uint32_t part = f.n_body + 1u == pieces ? len - at : min_u32(len - at, (len - f.head_len) / pieces + 1);
+	for (unsigned left = pieces; left > 0 && at < len; left--) {
+		uint32_t part = (len - at + left - 1) / left;
 
 		spans[f.n_body++] = (struct frame_span){.p = bytes + at, .len = part};
 		at += part;

@@ -137,6 +137,22 @@ static void the_mtu_changes_while_it_runs(void **state)
 	host_end();
 }
 
+static void a_frame_longer_than_a_slot_does_not_leave_it(void **state)
+{
+	static uint8_t frame[9014];
+	struct port *p = open_port(9000, 1500);
+	const struct packet_ring *ring = &packet_of(p)->tx->ring;
+	const uint8_t *next = (const uint8_t *)packet_slot(ring, 1);
+
+	(void)state;
+	/* so it can be for a moment, when the MTU has just become less */
+	port_send(p, frame, make_frame(frame, sizeof(frame), 0), 1);
+	assert_int_equal(drops(p, DROP_KERNEL_REFUSED), 1);
+	for (uint32_t i = 0; i < ring->slot_bytes; i++)
+		assert_int_equal(next[i], 0);
+	host_end();
+}
+
 static void it_can_be_in_a_namespace(void **state)
 {
 	struct packet_conf conf = {.name = "p", .ifname = "far", .netns = net_far, .mtu = 1500};
@@ -223,6 +239,7 @@ int main(void)
 		veth_test(a_deleted_interface_is_followed_when_it_comes_back),
 		veth_test(a_renamed_interface_goes_on),
 		veth_test(the_mtu_changes_while_it_runs),
+		veth_test(a_frame_longer_than_a_slot_does_not_leave_it),
 		veth_test(it_can_be_in_a_namespace),
 		veth_test(the_interface_is_promiscuous_as_long_as_the_port_exists),
 		veth_test(impossible_settings_are_refused_with_reasons),

@@ -165,11 +165,13 @@ static void a_full_ring_drops_and_counts(void **state)
 #define SENDERS      4
 #define SENDER_N     20000
 #define SENDER_BATCH 16
+#define STEPS        5000
 
 struct sender {
 	pthread_t thread;
 	struct port *p;
 	unsigned worker;
+	pthread_barrier_t *step;
 };
 
 static void *send_many(void *arg)
@@ -192,6 +194,49 @@ static void *send_many(void *arg)
 		s->p->ops->tx_flush(s->p, s->worker);
 	}
 	return NULL;
+}
+
+/* Nobody may go away and leave a frame in the ring that nobody will come for. */
+static void *send_in_step(void *arg)
+{
+	struct sender *s = arg;
+	uint8_t frame[60];
+	struct frame f = {.len = 60, .head_len = 60}, *one = &f;
+
+	make_frame(frame, sizeof(frame), 0);
+	memcpy(frame_head_begin(&f), frame, sizeof(frame));
+	for (unsigned n = 0; n < STEPS; n++) {
+		pthread_barrier_wait(s->step);
+		s->p->ops->tx(s->p, &one, 1, s->worker);
+		s->p->ops->tx_flush(s->p, s->worker);
+		pthread_barrier_wait(s->step);
+	}
+	return NULL;
+}
+
+static void no_frame_is_left_between_two_workers(void **state)
+{
+	struct port *p = open_port(1500, 1500);
+	struct packet_tx *tx = packet_of(p)->tx;
+	struct sender sender[2];
+	pthread_barrier_t step;
+	unsigned left = 0;
+
+	(void)state;
+	pthread_barrier_init(&step, NULL, 3);
+	for (unsigned i = 0; i < 2; i++) {
+		sender[i] = (struct sender){.p = p, .worker = i, .step = &step};
+		assert_int_equal(pthread_create(&sender[i].thread, NULL, send_in_step, &sender[i]), 0);
+	}
+	for (unsigned n = 0; n < STEPS; n++) {
+		pthread_barrier_wait(&step);
+		pthread_barrier_wait(&step);
+		left += tx->head != tx->tail;
+	}
+	for (unsigned i = 0; i < 2; i++)
+		pthread_join(sender[i].thread, NULL);
+	assert_int_equal(left, 0);
+	host_end();
 }
 
 static void workers_send_at_the_same_time(void **state)
@@ -283,6 +328,7 @@ int main(void)
 		veth_test(a_busy_interface_is_tried_again_by_who_polls),
 		veth_test(frames_do_not_wait_for_ever),
 		veth_test(a_full_ring_drops_and_counts),
+		veth_test(no_frame_is_left_between_two_workers),
 		veth_test(workers_send_at_the_same_time),
 		veth_test(a_frame_the_kernel_refuses_does_not_hold_up_the_others),
 		veth_test(frames_longer_than_the_interface_takes_are_refused),
