@@ -28,8 +28,9 @@ static void check_guest_socket(struct doctor *d, const char *name, const char *p
 		finding(d, FAIL, "remove the port and add it again", "%s: its socket %s is gone: %s", name, path,
 			strerror(errno));
 	else if (!(st.st_mode & (S_IWGRP | S_IWOTH)))
-		finding(d, WARN, "chgrp and chmod g+w the socket for the user that runs QEMU (libvirt: libvirt-qemu)",
-			"%s: only root's QEMU can use %s", name, path);
+		finding(d, WARN,
+			"if QEMU runs as another user, make the port with group=GROUP (libvirt's QEMU is in kvm)",
+			"%s: only flued's own user may connect to %s", name, path);
 }
 
 void check_guest_port(struct doctor *d, const json_t *port)

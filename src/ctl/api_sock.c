@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <grp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -8,6 +7,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/access.h"
 #include "ctl/api.h"
 
 #define BACKLOG 512 /* a connect() that does not wait fails when it is full */
@@ -37,22 +37,6 @@ static int remove_stale(const struct sockaddr_un *address, struct err *e)
 	return 0;
 }
 
-static int set_access(const char *path, mode_t mode, const char *group, struct err *e)
-{
-	struct group *g = NULL;
-
-	if (group[0]) {
-		g = getgrnam(group);
-		if (!g)
-			return err_set(e, -ENOENT, "api.group", "create it with `groupadd`, or name another",
-				       "there is no group '%s'", group);
-	}
-	if ((g && chown(path, (uid_t)-1, g->gr_gid) < 0) || chmod(path, mode) < 0)
-		return err_set(e, -errno, "api.group", "start flued as root, or as a member of the group",
-			       "%s cannot be given its owner and mode: %s", path, strerror(errno));
-	return 0;
-}
-
 int api_sock_open(const char *path, mode_t mode, const char *group, struct err *e)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -72,7 +56,7 @@ int api_sock_open(const char *path, mode_t mode, const char *group, struct err *
 	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
 		rc = err_set(e, -errno, NULL, "create the directory, or choose another path with --api",
 			     "cannot bind %s: %s", path, strerror(errno));
-	else if ((rc = set_access(path, mode, group, e)) == 0 && listen(fd, BACKLOG) < 0)
+	else if ((rc = access_set(path, mode, group, "api.group", e)) == 0 && listen(fd, BACKLOG) < 0)
 		rc = err_set(e, -errno, NULL, NULL, "cannot listen at %s: %s", path, strerror(errno));
 	if (rc == 0)
 		return fd;

@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <sys/types.h>
 
+#include "base/access.h"
 #include "base/base.h"
 #include "base/err.h"
 #include "fwd/fwd.h"
@@ -20,7 +21,6 @@
 
 #define CONF_PATH_MAX        108        /* of a Unix socket, with the final zero */
 #define CONF_NETNS_MAX       64         /* name of a network namespace, with the final zero */
-#define CONF_GROUP_MAX       33         /* name of a group, with the final zero */
 #define CONF_FILE_MAX        (1u << 20) /* bytes of a configuration file: a few times PORTS_MAX ports with every key */
 #define CONF_AGEING_S_MAX    1000000    /* IEEE 802.1Q, 8.8.3 */
 #define CONF_FDB_ENTRIES_MIN 64
@@ -40,6 +40,7 @@ struct port_conf {
 	/* CONF_GUEST */
 	struct mac mac; /* of the guest: the configured one, or one made from the port's name */
 	char socket[CONF_PATH_MAX];
+	char group[GROUP_NAME_MAX]; /* who may connect to it, beside root; "": nobody */
 	enum vhost_role role;
 	enum vhost_front_end front_end;
 	unsigned queues; /* pairs */
@@ -56,7 +57,7 @@ struct conf {
 	struct {
 		char socket[CONF_PATH_MAX]; /* "": the run directory's api.sock */
 		mode_t mode;
-		char group[CONF_GROUP_MAX]; /* "": flued's own */
+		char group[GROUP_NAME_MAX]; /* "": flued's own */
 	} api;
 	struct port_conf *port; /* [n_ports] */
 	unsigned n_ports;
@@ -124,7 +125,7 @@ int conf_workers(struct workers_conf *w, const cpu_set_t *allowed, struct err *e
 
 /* A list of VLANs, like "10,20-30", as one bit for each, and back. -EINVAL: *e says what is wrong with `trunk`. */
 int vlans_parse(const char *text, uint8_t set[VLANS_N / 8], struct err *e) must_check;
-#define VLANS_TEXT_BYTES (4 * VLANS_N) /* the longest: "1-2,4-5,...", ten bytes for each three VLANs */
+#define VLANS_TEXT_BYTES ((size_t)4 * VLANS_N) /* the longest: "1-2,4-5,...", ten bytes for each three VLANs */
 void vlans_format(const uint8_t set[VLANS_N / 8], char text[VLANS_TEXT_BYTES]);
 
 /* ---- conf_yaml.c ---- */

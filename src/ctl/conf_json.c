@@ -75,7 +75,8 @@ static json_t *vlan_keys(const struct fwd_port_conf *f)
 static json_t *kind_keys(const struct port_conf *c)
 {
 	if (c->kind == CONF_GUEST)
-		return json_pack("{s:s, s:s, s:i, s:s}", "socket", c->socket, "role", conf_role_name(c->role), "queues",
+		return json_pack("{s:s, s:s*, s:s, s:i, s:s}", "socket", c->socket, "group",
+				 c->group[0] ? c->group : NULL, "role", conf_role_name(c->role), "queues",
 				 (int)c->queues, "front_end", vhost_front_end_name(c->front_end));
 	return json_pack("{s:s, s:s*}", "ifname", c->ifname, "netns", c->netns[0] ? c->netns : NULL);
 }

@@ -159,6 +159,15 @@ static int set_socket(struct port_conf *c, const struct value *v, struct err *e)
 	return 0;
 }
 
+static int set_group(struct port_conf *c, const struct value *v, struct err *e)
+{
+	if (!v->text[0] || strlen(v->text) >= sizeof(c->group))
+		return err_set(e, -EINVAL, "group", "write the name of a group, as in /etc/group",
+			       "'%.40s' is not the name of a group", v->text);
+	snprintf(c->group, sizeof(c->group), "%s", v->text);
+	return 0;
+}
+
 static int set_role(struct port_conf *c, const struct value *v, struct err *e)
 {
 	if (strcmp(v->text, "listen") && strcmp(v->text, "connect"))

@@ -155,6 +155,7 @@ struct port *guest_wire_new(const struct port_conf *c, const struct port_host *h
 	}
 	w->host = host;
 	snprintf(conf.path, sizeof(conf.path), "%s", c->socket);
+	snprintf(conf.group, sizeof(conf.group), "%s", c->group);
 	w->vhost = vhost_new(&conf, host->events, &vhost_ops, w, e);
 	if (!w->vhost) {
 		guest_port(w->guest)->ops->free(guest_port(w->guest));

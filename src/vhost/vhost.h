@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include "base/access.h"
 #include "base/base.h"
 #include "base/err.h"
 #include "gmem/gmem.h"
@@ -68,7 +69,8 @@ enum vhost_role { VHOST_LISTEN, VHOST_CONNECT };
 #define VHOST_RETRY_MS  200 /* connecting role: between two attempts, for ever; both: after a broken rule */
 
 struct vhost_conf {
-	char path[108]; /* of the Unix socket */
+	char path[108];             /* of the Unix socket */
+	char group[GROUP_NAME_MAX]; /* listening role: who may connect, beside flued's user; "": nobody */
 	enum vhost_role role;
 	enum vhost_front_end front_end;
 	unsigned pairs; /* queue pairs offered */

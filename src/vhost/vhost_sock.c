@@ -155,11 +155,15 @@ static int bind_and_listen(struct vhost *v, struct err *e)
 {
 	struct sockaddr_un a = address(v);
 	struct stat st;
+	int rc;
 
 	if (bind(v->listen_fd, (const struct sockaddr *)&a, sizeof(a)) < 0 || lstat(v->conf.path, &st) < 0)
 		return err_set(e, -errno, "socket", NULL, "%s: %s", v->conf.path, strerror(errno));
 	v->file_dev = st.st_dev;
 	v->file_ino = st.st_ino;
+	rc = access_set(v->conf.path, v->conf.group[0] ? 0660 : 0600, v->conf.group, "group", e);
+	if (rc < 0)
+		return rc;
 	if (listen(v->listen_fd, BACKLOG) < 0)
 		return err_set(e, -errno, "socket", NULL, "%s: listen: %s", v->conf.path, strerror(errno));
 	v->accept_event = event_new(v->base, v->listen_fd, EV_READ | EV_PERSIST, on_accept, v);

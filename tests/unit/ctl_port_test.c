@@ -94,7 +94,7 @@ static void values_of_the_wrong_type_are_refused(void **state)
 		 "spoof_guard: must be yes or no: write true or false, without quotes"},
 		{"{\"name\": \"a\", \"state\": \"up\"}",
 		 "state: unknown key: the keys of a port are name, kind, mac, vlan, trunk, native, mtu, spoof_guard, "
-		 "socket, role, queues, front_end, ifname, netns"},
+		 "socket, group, role, queues, front_end, ifname, netns"},
 	};
 
 	(void)state;

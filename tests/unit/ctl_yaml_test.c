@@ -14,7 +14,8 @@
 
 #define RUN_DIR "/run/flue"
 #define KNOWN_PORT                                                                                                     \
-	"the keys here are name, kind, mac, vlan, trunk, native, mtu, spoof_guard, socket, role, queues, front_end, "  \
+	"the keys here are name, kind, mac, vlan, trunk, native, mtu, spoof_guard, socket, group, role, queues, "      \
+	"front_end, "                                                                                                  \
 	"ifname, netns"
 
 static int parse(const char *text, struct conf *c, unsigned *line, struct err *e)
