@@ -2,6 +2,7 @@
 """A switch with well-behaved neighbours, and ports for guests that misbehave: fault containment (design D1)."""
 
 import contextlib
+import os
 
 import frames as F
 from flued import Flued
@@ -17,7 +18,8 @@ class Street:
     """Ports b and c talk to each other all the time; d hears floods and sends them; bad0, bad1, ... are for crime."""
 
     def __init__(self, stack):
-        self.switch = Flued()
+        cpus = sorted(os.sched_getaffinity(0))[:2]
+        self.switch = Flued({"workers": {"cpus": cpus}})  # two, so that the guilty and their neighbours meet
         stack.callback(self.switch.close)
         b, c, self.d = (stack.enter_context(Guest(self.switch.add(name)["socket"]).up()) for name in ("b", "c", "d"))
         self.bad = [f"bad{i}" for i in range(BAD_PORTS)]

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""More than one worker: frames of several meet in one receive ring."""
+
+import contextlib
+import os
+import threading
+import time
+
+import frames as F
+import pytest
+from guest import Guest
+from traffic import Traffic
+from wait import wait_until
+
+CPUS = sorted(os.sched_getaffinity(0))[:2]
+pytestmark = pytest.mark.skipif(len(CPUS) < 2, reason="only one CPU")
+HUB = F.mac(0xAA)
+
+
+@pytest.fixture
+def switch(start_flued):
+    return start_flued({"workers": {"cpus": CPUS}})
+
+
+def test_queues_are_spread_over_the_workers(switch, attach):
+    attach("vm1", {"queues": 4}, pairs=4)
+    attach("vm2", {"queues": 2}, pairs=2)
+    assert [w["queues"] for w in switch.status()["workers"]] == [3, 3]
+    assert [w["cpu"] for w in switch.status()["workers"]] == CPUS
+
+
+@pytest.mark.parametrize("mergeable", [True, False], ids=["mergeable", "whole"])
+def test_many_send_to_one(switch, attach, mergeable):
+    """Nothing lost, doubled or torn; each sender's frames in order."""
+    hub = attach("hub", {"mac": HUB, "queues": 2}, pairs=2, size=1024, mergeable=mergeable)
+    senders = [attach(f"vm{i}", {"queues": 2}, pairs=2) for i in range(4)]
+    per_sender, window = 3000, 100
+
+    def frame_of(i, k):
+        return F.frame(F.mac(i), HUB, F.noise(50 + k % 1400, k + i) + k.to_bytes(4, "big"))
+
+    sent = {F.mac(i): [frame_of(i, k) for k in range(per_sender)] for i in range(4)}
+    allowed = [threading.Semaphore(window) for _ in senders]
+
+    def send(i):
+        for k, frame in enumerate(sent[F.mac(i)]):
+            allowed[i].acquire()
+            senders[i].send([frame], pair=k * 2 // per_sender)
+
+    threads = [threading.Thread(target=send, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    got = {mac: [] for mac in sent}
+    for _ in range(4 * per_sender):
+        frame = hub.recv()[0]
+        i = frame[11]
+        got[F.mac(i)].append(frame)
+        allowed[i].release()
+    for thread in threads:
+        thread.join()
+    # A sender changes its queue once, half way: around that moment order between its two queues is anybody's guess.
+    for mac, frames in got.items():
+        assert sorted(frames) == sorted(sent[mac])
+        half = per_sender // 2
+        first, second = set(sent[mac][:half]), set(sent[mac][half:])
+        assert [f for f in frames if f in first] == sent[mac][:half]
+        assert [f for f in frames if f in second] == sent[mac][half:]
+    assert switch.drops("hub") == {}
+
+
+def test_everybody_floods_everybody(switch, attach):
+    guests = [attach(f"vm{i}", size=512) for i in range(5)]
+    for round in range(30):
+        numbers = range(round * 10, round * 10 + 10)
+        frames = {i: [F.numbered(F.mac(i), F.BROADCAST, n, 60 + 100 * i) for n in numbers] for i in range(5)}
+        for i, guest in enumerate(guests):
+            guest.send(frames[i])
+        for i, guest in enumerate(guests):
+            got = guest.recv(40)
+            for j in set(range(5)) - {i}:
+                assert [f for f in got if f[11] == j] == frames[j]
+
+
+def test_ports_come_and_go_between_busy_workers(switch, attach):
+    """Rings, ports and memory are taken away while both workers use them."""
+    a, b = attach("a"), attach("b")
+    traffic = Traffic(a, b, F.mac(1), F.mac(2), pause_s=0)
+    end_s, lives = time.monotonic() + 4, 0
+    while time.monotonic() < end_s:
+        with contextlib.ExitStack() as stack:
+            c = stack.enter_context(Guest(switch.add("c")["socket"], size=64).up())
+            d = stack.enter_context(Guest(switch.add("d")["socket"], size=64).up())
+            for _ in range(1 + lives % 3):
+                c.send([F.numbered(F.mac(3), F.mac(4), i) for i in range(20)])
+                d.send([F.numbered(F.mac(4), F.mac(3), i) for i in range(20)])
+            (c if lives % 2 else d).stop_ring(lives % 4 // 2)
+            if lives % 3 == 0:
+                switch.delete("c")
+            elif lives % 3 == 1:
+                c.close()
+                wait_until(lambda: switch.port("c")["state"] == "waiting", "the end of c to be noticed")
+            for name in ("c", "d"):
+                if name == "d" or lives % 3:
+                    switch.delete(name)
+        lives += 1
+    traffic.stop()
+    assert lives > 5 and traffic.bursts > 20
