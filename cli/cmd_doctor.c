@@ -96,13 +96,14 @@ static void print_findings(const json_t *findings)
 
 int cmd_doctor(const struct cli *cli, int argc, char **argv)
 {
-	struct doctor d = {.findings = json_array()};
+	struct doctor d = {0};
 
 	(void)argv;
 	if (argc != 1) {
 		complain(NULL, "usage: flue doctor");
 		return EXIT_USAGE;
 	}
+	d.findings = json_array();
 	check_devices(&d);
 	check_memory(&d);
 	check_switch(cli, &d);

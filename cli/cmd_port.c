@@ -141,8 +141,8 @@ static int list_ports(const struct cli *cli)
 	return EXIT_OK;
 }
 
-/* One line for each member that is a plain value, then those of the objects in it. */
-static void add_members(struct libscols_table *t, const json_t *object, const char *prefix)
+/* One line for each member that is a plain value and says something. */
+static void add_values(struct libscols_table *t, const json_t *object, const char *prefix)
 {
 	const char *key;
 	json_t *value;
@@ -157,13 +157,14 @@ static void add_members(struct libscols_table *t, const json_t *object, const ch
 			table_row(t, name, text);
 		free(text);
 	}
-	json_object_foreach ((json_t *)object, key, value) {
-		char name[80];
+}
 
-		snprintf(name, sizeof(name), "%s%s.", prefix, strcmp(key, "drops") == 0 ? "dropped" : key);
-		if (json_is_object(value))
-			add_members(t, value, strcmp(key, "detail") == 0 || strcmp(key, "counters") == 0 ? "" : name);
-	}
+static void add_port(struct libscols_table *t, const json_t *port)
+{
+	add_values(t, port, "");
+	add_values(t, json_object_get(port, "detail"), "");
+	add_values(t, json_object_get(port, "counters"), "");
+	add_values(t, json_object_get(port, "drops"), "dropped.");
 }
 
 static int show_port(const struct cli *cli, const char *name)
@@ -176,7 +177,7 @@ static int show_port(const struct cli *cli, const char *name)
 		return finish(cli, p);
 	t = table_new((const struct column[]){{"FIELD", false}, {"VALUE", false}, {NULL, false}});
 	scols_table_enable_noheadings(t, 1);
-	add_members(t, p, "");
+	add_port(t, p);
 	table_print(t);
 	json_decref(p);
 	return EXIT_OK;

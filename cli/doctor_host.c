@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -40,12 +41,16 @@ void check_devices(struct doctor *d)
 static long proc_number(const char *path, const char *key)
 {
 	FILE *f = fopen(path, "re");
-	char line[256];
+	char line[256], *end;
 	long n = -1;
 
-	while (f && n < 0 && fgets(line, sizeof(line), f))
-		if (strncmp(line, key, strlen(key)) == 0 && sscanf(line + strlen(key), "%ld", &n) != 1)
+	while (f && n < 0 && fgets(line, sizeof(line), f)) {
+		if (strncmp(line, key, strlen(key)) != 0)
+			continue;
+		n = strtol(line + strlen(key), &end, 10);
+		if (end == line + strlen(key))
 			n = -1;
+	}
 	if (f)
 		fclose(f);
 	return n;

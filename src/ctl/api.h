@@ -12,10 +12,10 @@
  *
  * Thread: control.
  */
-#define API_BODY_MAX    (64 * 1024) /* bytes; a port with the longest list of VLANs takes a third */
-#define API_HEADERS_MAX (16 * 1024)
-#define API_IDLE_S      10  /* a connection that says nothing for so long is closed */
-#define API_RETRY_MS    100 /* out of descriptors: no new connection for so long */
+#define API_BODY_MAX    (64 * 1024L) /* bytes; a port with the longest list of VLANs takes a third */
+#define API_HEADERS_MAX (16 * 1024L)
+#define API_IDLE_S      10   /* a connection that says nothing for so long is closed */
+#define API_RETRY_MS    100L /* out of descriptors: no new connection for so long */
 
 struct api;
 

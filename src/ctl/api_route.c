@@ -93,7 +93,7 @@ static bool read_body(struct api_request *r)
 
 static void run(struct api_request *r, const struct api_route *route)
 {
-	if (evbuffer_get_length(evhttp_request_get_input_buffer(r->http)) > API_BODY_MAX) {
+	if (evbuffer_get_length(evhttp_request_get_input_buffer(r->http)) > (size_t)API_BODY_MAX) {
 		api_reply_error(r, 413, "", "the body is larger than 64 KiB", "send one port at a time");
 		return;
 	}

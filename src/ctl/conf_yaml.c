@@ -100,7 +100,7 @@ static int number_read(const char *text, const char *field, int64_t *number, str
 static int unsigned_read(const char *text, const char *field, unsigned min, unsigned max, unsigned *out, struct err *e)
 {
 	char remedy[64];
-	int64_t n;
+	int64_t n = 0;
 
 	if (!text)
 		return 0;

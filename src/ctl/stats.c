@@ -2,8 +2,9 @@
 #include "ctl/stats.h"
 
 #include <dirent.h>
-#include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -23,15 +24,15 @@ static unsigned open_fds(void)
 void process_stats(struct process_stats *s)
 {
 	FILE *f = fopen("/proc/self/statm", "re");
-	uint64_t resident = 0;
 	struct timespec cpu;
+	char line[128], *resident;
 
 	*s = (struct process_stats){.fds = open_fds()};
 	if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu) == 0)
 		s->cpu_s = (double)cpu.tv_sec + (double)cpu.tv_nsec / 1e9;
 	if (!f)
 		return;
-	if (fscanf(f, "%*u %" SCNu64, &resident) == 1)
-		s->rss_bytes = resident * (uint64_t)sysconf(_SC_PAGESIZE);
+	if (fgets(line, sizeof(line), f) && (resident = strchr(line, ' '))) /* the second number, in pages */
+		s->rss_bytes = strtoull(resident, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE);
 	fclose(f);
 }

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from flued import ApiError, Flued
+from flued import ApiError, Flued, sanitized
 from wait import wait_until
 
 MAC = "52:54:00:00:00:01"
@@ -448,11 +448,12 @@ def test_ports_come_and_go_without_a_trace(switch):
             switch.delete(f"p{i}")
 
     one_round()
+    time.sleep(0.2)  # the last connection of the round is closed
     fds, rss = len(switch.fds()), switch.rss_bytes()
     for _ in range(5):
         one_round()
-    assert len(switch.fds()) == fds
-    assert switch.rss_bytes() - rss < 2 << 20
+    wait_until(lambda: len(switch.fds()) == fds, "no more descriptors than before")
+    assert sanitized() or switch.rss_bytes() - rss < 2 << 20  # a sanitizer keeps what was freed
     assert [f for f in os.listdir(switch.run_dir) if f.startswith("p")] == []
 
 
@@ -497,12 +498,12 @@ def test_a_killed_flued_leaves_a_socket_that_the_next_one_takes(switch):
 
 
 def test_the_answer_to_an_idle_connection_is_its_end(switch):
-    """30 s of silence: a connection must not stay for ever. (Slow, so it is the only one that waits for it.)"""
+    """10 s of silence: a connection must not stay for ever. (Slow, so it is the only one that waits for it.)"""
     with connect(switch) as s:
-        s.settimeout(60)
+        s.settimeout(30)
         began = time.monotonic()
         assert s.recv(1) == b""
-        assert 20 < time.monotonic() - began < 45
+        assert 8 < time.monotonic() - began < 20
 
 
 def test_api_path_of_its_own(tmp_path):
