@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 static unsigned power_of_two_above(unsigned n)
 {
@@ -20,6 +21,10 @@ int fdb_init(struct fdb *t, unsigned entries)
 	unsigned capacity = power_of_two_above(entries), n_buckets = 2 * capacity / FDB_WAYS;
 
 	*t = (struct fdb){.capacity = capacity, .port_share = capacity / 2, .mask = n_buckets - 1};
+	if (getrandom(t->secret, sizeof(t->secret), 0) != sizeof(t->secret))
+		return -errno;
+	t->secret[1] |= 1; /* multipliers: an even one would lose bits */
+	t->secret[2] |= 1;
 	t->bucket = aligned_alloc(CACHE_LINE, n_buckets * sizeof(*t->bucket));
 	if (!t->bucket)
 		return -ENOMEM;
@@ -47,8 +52,7 @@ unsigned fdb_forget(struct fdb *t, bool (*victim)(const void *arg, uint64_t key,
 			if (!key || !victim(arg, key, value))
 				continue;
 			atomic_store_explicit(&s->key, 0, memory_order_release);
-			t->entries--;
-			t->of_port[fdb_dest(value).v]--;
+			fdb_account(t, fdb_dest(value), -1);
 			n++;
 		}
 		spin_unlock(&t->lock);

@@ -32,11 +32,13 @@ struct fdb {
 	uint32_t mask;
 	unsigned capacity;   /* entries, a power of two; there are twice as many slots */
 	unsigned port_share; /* no port may hold more, so that one guest cannot push all others out */
+	uint64_t secret
+		[3]; /* of the hash: or a guest could fill a neighbour's buckets, and get what is sent to it by flooding */
 	/* control */
 	_Atomic uint32_t now_s; /* the clock of ageing */
-	/* under the lock */
-	struct spin lock;
-	unsigned entries;
+	/* under the lock; not beside what every lookup reads, as a guest that sends from ever new addresses takes it often */
+	cache_aligned struct spin lock;
+	_Atomic unsigned entries; /* read by others (relaxed) */
 	unsigned of_port[PORTS_MAX];
 	/* statistics, relaxed */
 	_Atomic uint64_t learned, aged, moved, full;
@@ -57,9 +59,18 @@ static inline dest_t fdb_dest(uint64_t value)
 	return (dest_t){(uint32_t)(value >> 32)};
 }
 
+/* Under the lock: @n entries more (or less) at @d. */
+static inline void fdb_account(struct fdb *t, dest_t d, int n)
+{
+	atomic_store_explicit(&t->entries, atomic_load_explicit(&t->entries, memory_order_relaxed) + (unsigned)n,
+			      memory_order_relaxed);
+	t->of_port[d.v] += (unsigned)n;
+}
+
 /* ---- control (fdb.c) ---- */
 
-int fdb_init(struct fdb *t, unsigned entries);
+/* -ENOMEM, or what getrandom() says. */
+int fdb_init(struct fdb *t, unsigned entries) must_check;
 void fdb_fini(struct fdb *t);
 /* Forget every entry for which @victim says so; returns how many. */
 unsigned fdb_forget(struct fdb *t, bool (*victim)(const void *arg, uint64_t key, uint64_t value), const void *arg);

@@ -2,14 +2,15 @@
 /* Looking up and learning addresses; any worker. How it stays correct without a lock is told in fdb.h. */
 #include "fwd/fdb.h"
 
-/* Two independent bucket numbers from one multiplication (the constant is 2^64 divided by the golden ratio). */
+/* Two independent bucket numbers. Multiplying carries each bit of the key upwards only, hence twice, with the upper half
+ * folded down between. */
 static void buckets_of(const struct fdb *t, uint64_t key, struct fdb_bucket *b[2])
 {
-	uint64_t h = key * UINT64_C(0x9e3779b97f4a7c15);
+	uint64_t h = (key ^ t->secret[0]) * t->secret[1];
 
-	h ^= h >> 29;
-	b[0] = &t->bucket[(uint32_t)(h >> 32) & t->mask];
-	b[1] = &t->bucket[(uint32_t)h & t->mask];
+	h = (h ^ h >> 32) * t->secret[2];
+	b[0] = &t->bucket[(uint32_t)(h >> 42) & t->mask]; /* 20 bits of mask at most: FDB_ENTRIES_MAX */
+	b[1] = &t->bucket[(uint32_t)(h >> 20) & t->mask];
 }
 
 static struct fdb_slot *find(const struct fdb *t, uint64_t key)
@@ -78,14 +79,13 @@ static void insert(struct fdb *t, uint64_t key, dest_t d)
 {
 	struct fdb_slot *s = NULL;
 
-	if (t->entries < t->capacity && t->of_port[d.v] < t->port_share)
+	if (atomic_load_explicit(&t->entries, memory_order_relaxed) < t->capacity && t->of_port[d.v] < t->port_share)
 		s = find_empty(t, key);
 	if (!s) {
 		add_one(&t->full);
 		return;
 	}
-	t->entries++;
-	t->of_port[d.v]++;
+	fdb_account(t, d, 1);
 	atomic_store_explicit(&s->value, value_of(t, d), memory_order_release);
 	atomic_store_explicit(&s->key, key, memory_order_release);
 	add_one(&t->learned);
