@@ -24,7 +24,9 @@ struct fwd *fwd_new(const struct fwd_conf *conf)
 		return NULL;
 	memset(f, 0, sizeof(*f));
 	f->table = calloc(1, sizeof(struct fwd_table));
-	if (!f->table || fdb_init(&f->fdb, conf->fdb_entries) < 0) {
+	f->spare = calloc(1, sizeof(struct fwd_table));
+	if (!f->table || !f->spare || fdb_init(&f->fdb, conf->fdb_entries) < 0) {
+		free(f->spare);
 		free(f->table);
 		free(f);
 		return NULL;
@@ -39,17 +41,16 @@ void fwd_free(struct fwd *f)
 	if (!f)
 		return;
 	fdb_fini(&f->fdb);
+	free(f->spare);
 	free(f->table);
 	free(f);
 }
 
-static struct fwd_table *copy_table(const struct fwd *f)
+/* A copy of the table to change and publish. */
+static struct fwd_table *copy_table(struct fwd *f)
 {
-	struct fwd_table *t = malloc(sizeof(*t));
-
-	if (t)
-		memcpy(t, f->table, sizeof(*t));
-	return t;
+	memcpy(f->spare, f->table, sizeof(*f->spare));
+	return f->spare;
 }
 
 static void add_owner(struct fwd_table *t, uint64_t mac, uint16_t id)
@@ -76,14 +77,15 @@ static void complete_table(struct fwd_table *t)
 	}
 }
 
-static void publish(struct fwd *f, struct fwd_table *t)
+/* The copy becomes the table. When this returns nobody uses the one before. */
+static void publish(struct fwd *f)
 {
 	struct fwd_table *old = f->table;
 
-	complete_table(t);
-	atomic_store_explicit(&f->table, t, memory_order_release);
+	complete_table(f->spare);
+	atomic_store_explicit(&f->table, f->spare, memory_order_release);
 	synchronize_rcu();
-	free(old);
+	f->spare = old;
 }
 
 static int check_conf(const struct fwd *f, const struct port *p, const struct fwd_port_conf *c, struct err *e)
@@ -121,12 +123,10 @@ int fwd_port_add(struct fwd *f, struct port *p, const struct fwd_port_conf *conf
 	if (id == PORTS_MAX)
 		return err_set(e, -ENOSPC, "name", "remove a port first", "the switch has its %d ports", PORTS_MAX);
 	t = copy_table(f);
-	if (!t)
-		return err_set(e, -ENOMEM, NULL, NULL, "out of memory");
 	p->id = (uint16_t)id;
 	t->port[id] = p;
 	t->conf[id] = *conf;
-	publish(f, t);
+	publish(f);
 	return 0;
 }
 
@@ -156,40 +156,25 @@ int fwd_port_set(struct fwd *f, struct port *p, const struct fwd_port_conf *conf
 	if (rc < 0)
 		return rc;
 	t = copy_table(f);
-	if (!t)
-		return err_set(e, -ENOMEM, NULL, NULL, "out of memory");
 	t->conf[p->id] = *conf;
-	publish(f, t);
+	publish(f);
 	fdb_forget(&f->fdb, in_left_vlan, &(struct left_vlans){.port = p->id, .conf = conf});
 	return 0;
 }
 
 void fwd_port_remove(struct fwd *f, struct port *p)
 {
-	struct fwd_table *t = copy_table(f);
-
-	if (!t) {
-		/* A port must go even without memory: change the table in place. A worker sees the port or NULL. */
-		f->table->port[p->id] = NULL;
-		complete_table(f->table);
-		synchronize_rcu();
-	} else {
-		t->port[p->id] = NULL;
-		publish(f, t);
-	}
+	copy_table(f)->port[p->id] = NULL;
+	publish(f);
 	fdb_forget(&f->fdb, is_behind, p);
 }
 
 void fwd_link_changed(struct fwd *f, struct port *p)
 {
-	struct fwd_table *t = copy_table(f);
-
-	if (f->table->port[p->id] != p) {
-		free(t);
+	if (f->table->port[p->id] != p)
 		return; /* not (or no longer) in the switch */
-	}
-	if (t)
-		publish(f, t);
+	copy_table(f);
+	publish(f);
 	if (!p->up)
 		fdb_forget(&f->fdb, is_behind, p);
 }

@@ -84,6 +84,13 @@ static uint16_t to_group(const struct pass *p, uint64_t dst)
 	return TO_FLOOD;
 }
 
+/* Is @d in VLAN @vid, now? What was learned may be older than the table: it is forgotten only after the table was
+ * published. */
+static bool is_member(const struct fwd_table *t, dest_t d, uint16_t vid)
+{
+	return t->port[d.v] && carries(&t->conf[d.v], vid);
+}
+
 static uint16_t look_up(const struct pass *p, uint16_t vid, uint64_t dst)
 {
 	int owner = owner_of(p->t, dst);
@@ -91,7 +98,7 @@ static uint16_t look_up(const struct pass *p, uint16_t vid, uint64_t dst)
 
 	if (owner >= 0 && carries(&p->t->conf[owner], vid))
 		d.v = (uint32_t)owner;
-	else if (!fdb_lookup(&p->f->fdb, fdb_key(vid, dst), &d))
+	else if (!fdb_lookup(&p->f->fdb, fdb_key(vid, dst), &d) || unlikely(!is_member(p->t, d, vid)))
 		return TO_FLOOD;
 	if (unlikely(d.v == p->in->id))
 		return drop(p, DROP_SAME_PORT);
@@ -139,8 +146,6 @@ static void send(const struct pass *p, unsigned id, struct frame **list, unsigne
 	const struct fwd_port_conf *c = &p->t->conf[id];
 	struct port *out = p->t->port[id];
 
-	if (unlikely(!out))
-		return; /* a stale answer: the port went away, its entries are being forgotten */
 	n = drop_too_big(out, list, n, p->worker);
 	if (n == 0)
 		return;

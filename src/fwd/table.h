@@ -16,13 +16,15 @@ struct owner {
 struct fwd_table {
 	unsigned n; /* ports in id[] */
 	uint16_t id[PORTS_MAX];
-	struct port *port[PORTS_MAX]; /* by id; NULL: none */
+	struct port *port[PORTS_MAX]; /* by id; NULL: none, and then not in id[] */
 	struct fwd_port_conf conf[PORTS_MAX];
 	struct owner owner[OWNERS_SLOTS];
 };
 
 struct fwd {
 	struct fwd_table *_Atomic table;
+	struct fwd_table
+		*spare; /* control: the next one, so that no change, and no removal above all, can lack memory */
 	struct fdb fdb;
 	unsigned ageing_s; /* control */
 };

@@ -74,7 +74,7 @@ static void frames_arrive_byte_for_byte_however_they_are_cut_up(void **state)
 
 		for (size_t i = 0; i < ARRAY_SIZE(len); i++)
 			for (size_t k = 0; k < ARRAY_SIZE(cuts); k++) {
-				struct vring_used_elem e;
+				struct vring_used_elem e = {0};
 
 				rig_clear_buffers(r);
 				fill(frame, len[i], (unsigned)(i + k));
@@ -145,7 +145,7 @@ static void what_is_no_frame_is_dropped_under_its_name(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(row); i++) {
 		struct rig *r = rig_up(true, true, 1);
-		struct vring_used_elem e;
+		struct vring_used_elem e = {0};
 
 		guest_ring_enable(r->guest, TRANSMITQ(0), !row[i].disabled);
 		assert_true(offer_frame(r, 0, 5, &row[i].hdr, frame, row[i].len, cuts[0], false));
@@ -188,7 +188,7 @@ static void a_malformed_ring_gives_what_came_before_and_asks_for_attention(void 
 	struct rig *r = rig_up(true, true, 1);
 	const struct net_hdr hdr = {0};
 	uint8_t frame[60] = {0};
-	struct vring_used_elem e;
+	struct vring_used_elem e = {0};
 
 	(void)state;
 	assert_true(offer_frame(r, 0, 0, &hdr, frame, sizeof(frame), cuts[0], false));
