@@ -6,15 +6,11 @@ One dpdk-testpmd with two virtio-user ports sends frames into one port of the sw
 
 import os
 import re
-import shutil
 import subprocess
 
 import frames as F
 import pytest
 from wait import wait_until
-
-pytestmark = pytest.mark.skipif(not shutil.which("dpdk-testpmd"), reason="dpdk-testpmd is not installed")
-
 
 class Pmd:
     """@paths: of the two sockets; @server: it listens there; @options: of both devices; @arguments: of testpmd."""
