@@ -12,6 +12,7 @@ import frames as F
 import pytest
 from wait import wait_until
 
+
 class Pmd:
     """@paths: of the two sockets; @server: it listens there; @options: of both devices; @arguments: of testpmd."""
 
