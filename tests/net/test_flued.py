@@ -7,8 +7,10 @@ import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
+import yaml
 
 from flued import BUILD, Flued
 from netns import run
@@ -236,3 +238,44 @@ def test_a_relative_run_directory_is_where_it_was_started(tmp_path):
         process.terminate()
         assert process.wait(10) == 0
         process.stderr.close()
+
+
+# -- what the documents promise --
+
+TOP = Path(__file__).resolve().parents[2]
+
+
+def test_the_examples_are_in_order(tmp_path):
+    page = (TOP / "man/flue.yaml.5.scd").read_text()
+    examples = re.findall(r"^```\n(.*?)^```", page, re.M | re.S)
+    examples.append((TOP / "contrib/flue.yaml").read_text())
+    assert len(examples) >= 2
+    for text in examples:
+        (tmp_path / "flue.yaml").write_text(text)
+        done = flued("--config", str(tmp_path / "flue.yaml"), "--check-config")
+        assert done.returncode == 0, done.stderr
+
+
+def test_what_the_example_leaves_out_is_in_order_too(tmp_path):
+    text = re.sub(r"^#(\s+\w|\w+:|\s+- )", r"\1", (TOP / "contrib/flue.yaml").read_text(), flags=re.M)
+    conf = yaml.safe_load("\n".join(line for line in text.splitlines() if not re.match(r" [A-Z]", line)))
+    assert conf["ports"][-1]["kind"] == "packet" and "group" in conf["api"] and conf["workers"]["cpus"]
+    conf["workers"]["cpus"] = sorted(os.sched_getaffinity(0))[:1]
+    (tmp_path / "flue.yaml").write_text(yaml.safe_dump(conf))
+    done = flued("--config", str(tmp_path / "flue.yaml"), "--check-config")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_manual_has_every_key_and_option():
+    page = (TOP / "man/flue.yaml.5.scd").read_text()
+    for key in re.findall(r"^KEY\((\w+)", (TOP / "src/ctl/port_keys.def").read_text(), re.M):
+        assert re.search(rf"^\*{key}\*$", page, re.M), key
+    page = (TOP / "man/flued.8.scd").read_text()
+    for option in re.findall(r"--[a-z-]+", flued("--help").stdout):
+        assert option in page
+    for route in re.findall(r'"(/[^"]+)"', (TOP / "src/ctl/api_route.c").read_text()):
+        assert route in page or route == "/", route
+    page = (TOP / "man/flue.1.scd").read_text()
+    for line in subprocess.run([BUILD / "cli/flue", "help"], capture_output=True, text=True).stdout.splitlines():
+        command = re.match(r"  (port \w+|\w+) ", line)
+        assert not command or f"*{command[1]}" in page, line
