@@ -44,6 +44,7 @@ struct tap {
 	bool queued; /* the queue was given to a worker */
 	bool moved;  /* out of the namespace where it was made */
 	char reason[160];
+	struct log_limit log;
 };
 
 static struct tap *tap_of(const struct port *p)
@@ -216,9 +217,9 @@ static void check_link(struct tap *t)
 	atomic_store_explicit(&t->port.up, up, memory_order_relaxed);
 	t->host->link_changed(&t->port);
 	if (up)
-		log_info("%s: up, interface %s", t->port.name, s.name);
+		log_limited(&t->log, LOG_INFO, "%s: up, interface %s", t->port.name, s.name);
 	else
-		log_warn("%s: down: %s", t->port.name, t->reason);
+		log_limited(&t->log, LOG_WARN, "%s: down: %s", t->port.name, t->reason);
 }
 
 static void on_link_change(void *arg)
