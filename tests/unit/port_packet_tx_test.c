@@ -200,11 +200,9 @@ static void *send_many(void *arg)
 static void *send_in_step(void *arg)
 {
 	struct sender *s = arg;
-	uint8_t frame[60];
 	struct frame f = {.len = 60, .head_len = 60}, *one = &f;
 
-	make_frame(frame, sizeof(frame), 0);
-	memcpy(frame_head_begin(&f), frame, sizeof(frame));
+	memset(frame_head_begin(&f), 0xff, f.len);
 	for (unsigned n = 0; n < STEPS; n++) {
 		pthread_barrier_wait(s->step);
 		s->p->ops->tx(s->p, &one, 1, s->worker);
