@@ -16,7 +16,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 build: deps-build $(BUILD)/build.ninja ## compile (default)
 	@ninja -C $(BUILD)
 
-run: deps-run build ## show it: two real guests through the switch, and an uplink
+run: deps-run $(BUILD)/build.ninja ## show it: two real guests through the switch, and an uplink
 	@FLUE_BUILD=$(abspath $(BUILD)) devtools/run-demo
 
 test: deps-test build ## all tests: unit, namespaces, real guests
