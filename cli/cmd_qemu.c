@@ -74,7 +74,7 @@ static json_t *qemu_args(const struct port *p)
 	add(a, "-object");
 	add(a, "memory-backend-memfd,id=flue-mem,size=" MEMORY ",share=on");
 	add(a, "-machine");
-	add(a, "q35,accel=kvm:tcg,memory-backend=flue-mem");
+	add(a, "q35,accel=kvm,memory-backend=flue-mem");
 	add(a, "-chardev");
 	add(a, "socket,id=flue-%s,path=%s,%s", p->name, for_qemu(p->path), p->connects ? "server=on" : "reconnect=1");
 	add(a, "-netdev");
