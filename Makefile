@@ -17,6 +17,7 @@ build: deps-build $(BUILD)/build.ninja ## compile (default)
 	@ninja -C $(BUILD)
 
 run: deps-run $(BUILD)/build.ninja ## show it: two real guests through the switch, and an uplink
+	@ninja -C $(BUILD) src/main/flued cli/flue
 	@FLUE_BUILD=$(abspath $(BUILD)) devtools/run-demo
 
 test: deps-test build ## all tests: unit, namespaces, real guests
