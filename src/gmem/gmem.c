@@ -139,7 +139,7 @@ int gmem_remove(struct gmem *m, const struct gmem_region_conf *c, struct err *e)
 int gmem_log_set(struct gmem *m, int fd, uint64_t size_bytes, uint64_t offset_bytes, struct err *e)
 {
 	struct gmem_log log = {.on = m->log.on};
-	uint8_t *first;
+	uint8_t *first = NULL;
 	int rc = map_file(fd, offset_bytes, size_bytes, &log.map, &log.map_bytes, &first, e);
 
 	if (rc < 0)

@@ -41,7 +41,7 @@ static int area(const struct virtq_conf *c, uva_t uva, uint64_t bytes, unsigned 
 
 int virtq_start(struct virtq *vq, const struct virtq_conf *c, struct err *e)
 {
-	void *desc, *avail, *used;
+	void *desc = NULL, *avail = NULL, *used = NULL;
 	uint16_t at;
 	int rc;
 
