@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -33,6 +34,30 @@ static void check_guest_socket(struct doctor *d, const char *name, const char *p
 			"%s: only flued's own user may connect to %s", name, path);
 }
 
+#define SHARE "give the VM memory that is a file, shared: memory-backend-memfd,share=on (flue qemu shows it)"
+
+/* The driver runs and yet the VM lent no memory: it has none that can be lent. */
+static void check_starting(struct doctor *d, const char *name, const json_t *detail)
+{
+	bool driver_runs = strtoull(text_of(detail, "features"), NULL, 16) != 0;
+
+	if (driver_runs && strncmp(text_of(detail, "memory"), "0 MiB", 5) == 0)
+		finding(d, FAIL, SHARE, "%s: the guest's driver runs, but its memory cannot be reached", name);
+	else
+		finding(d, WARN, "wait for the guest to boot; else see what its console says",
+			"%s: a hypervisor is connected, but the guest's driver has not started", name);
+}
+
+/* Memory that is a file, but private to the VM, looks to us like a guest that never does anything. */
+static void check_up(struct doctor *d, const char *name, const json_t *counters)
+{
+	if (number_of(counters, "rx_frames") == 0 && number_of(counters, "tx_frames") == 0)
+		finding(d, WARN, SHARE ", or see whether its interface is up",
+			"%s: up, but not one frame came from the guest or could be given to it", name);
+	else
+		finding(d, FINE, NULL, "%s: up", name);
+}
+
 void check_guest_port(struct doctor *d, const json_t *port)
 {
 	const char *name = text_of(port, "name"), *state = text_of(port, "state"), *path = text_of(port, "socket");
@@ -41,14 +66,12 @@ void check_guest_port(struct doctor *d, const json_t *port)
 	if (listens)
 		check_guest_socket(d, name, path);
 	if (strcmp(state, "up") == 0)
-		finding(d, FINE, NULL, "%s: up", name);
+		check_up(d, name, json_object_get(port, "counters"));
 	else if (strcmp(state, "broken") == 0)
 		finding(d, FAIL, "restart the guest; if it happens again, its driver or hypervisor is at fault",
 			"%s: broken: %s", name, text_of(port, "reason"));
 	else if (strcmp(state, "starting") == 0)
-		finding(d, WARN,
-			"wait for the guest to boot; else look for share=on in its memory-backend (flue qemu shows it)",
-			"%s: a hypervisor is connected, but the guest's driver has not started", name);
+		check_starting(d, name, json_object_get(port, "detail"));
 	else
 		finding(d, WARN,
 			listens ? "start the guest: flue qemu shows how" : "start the hypervisor: it must listen there",

@@ -375,7 +375,9 @@ def find(found, words):
 
 
 def test_doctor_is_content_with_a_healthy_switch(switch, attach):
-    attach("vm1")
+    vm1 = attach("vm1")
+    vm1.send([bytes.fromhex("ffffffffffff" + MAC.replace(":", "") + "88b6") + bytes(50)])
+    wait_until(lambda: switch.counters("vm1")["rx_frames"] == 1, "a frame")
     status, found = findings(switch)
     assert status == 0 and all(verdict != "FAIL" for verdict, _, _ in found)
     assert find(found, "vm1: up")[0] == "ok"
@@ -406,7 +408,7 @@ def test_doctor_tells_waiting_from_starting(switch, attach):
     switch.wait_state("vm1", "starting")
     switch.add("vm2")
     _, found = findings(switch)
-    assert find(found, "vm1: a hypervisor is connected")[0] == "warn" and "share=on" in find(found, "vm1: a hyper")[2]
+    assert find(found, "vm1: a hypervisor is connected")[0] == "warn"
     assert find(found, "vm2: nobody is connected")[0] == "warn"
 
 
