@@ -118,6 +118,8 @@ bool guest_rx_sleep(struct port *p, unsigned queue)
 	struct guest_rx *q = &guest_of(p)->rx[queue];
 	bool more = virtq_notify_on(q->vq);
 
+	if (more)
+		virtq_notify_off(q->vq); /* we stay awake */
 	if (unlikely(virtq_fault_get(q->vq) != VIRTQ_FAULT_NONE))
 		port_attention(p);
 	return more;

@@ -177,6 +177,11 @@ class Guest(FrontEnd):
             ring.add(self._fill_tx(pair, ring.free[0], header + frame, cuts), 0, indirect)
         return ring.publish()
 
+    def prepare(self, frame, pair=0):
+        """Put one frame into the ring and do not show it yet."""
+        ring = self.tx_ring(pair)
+        ring.add(self._fill_tx(pair, ring.free[0], bytes(self.header) + frame, ()))
+
     def _fill_tx(self, pair, slot, data, cuts):
         """Write @data into the transmit buffer of descriptor @slot, in pieces with gaps between them."""
         gpa = self.tx_base[pair] + slot * self.tx_slot

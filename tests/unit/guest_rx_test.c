@@ -276,6 +276,7 @@ static void a_queue_sleeps_when_it_is_empty_and_wakes_by_notification(void **sta
 	r->port->ops->rx_wake(r->port, 0);
 	assert_false(driver_must_kick(d, old, false));
 	assert_true(r->port->ops->rx_sleep(r->port, 0)); /* no: there is a frame */
+	assert_false(driver_must_kick(d, old, false));   /* and polls on, so nobody must tell it */
 	assert_int_equal(receive(r, 0), 1);
 	r->port->ops->rx_done(r->port, 0);
 	rig_free(r);
