@@ -9,6 +9,8 @@
 #include "port/guest_priv.h"
 
 #define FRAME_CHAINS_MAX 1024 /* buffers for one frame; more only if a guest posts buffers of less than 65 bytes */
+#define FRAME_PIECES_MAX                                                                                               \
+	2048 /* pieces of them: or one that posts single bytes would hold up all who share its worker */
 
 /* Writing one frame: the buffers fetched for it so far, and where the next byte goes. */
 struct delivery {
@@ -19,6 +21,7 @@ struct delivery {
 	struct gspan hdr[NET_HDR_LONG]; /* where the header goes: it is written last (num_buffers) */
 	unsigned n_hdr;
 	unsigned n_chains;
+	unsigned n_pieces;         /* in all of them */
 	struct virtq_chain *chain; /* .len becomes the bytes written */
 };
 
@@ -35,7 +38,8 @@ static bool next_buffer(struct delivery *d)
 	d->next_span = 0;
 	c->len = 0;
 	d->n_chains++;
-	return true;
+	d->n_pieces += c->n_spans;
+	return likely(d->n_pieces <= FRAME_PIECES_MAX);
 }
 
 /* The piece to write to, or NULL if there are no more buffers. */
@@ -141,7 +145,7 @@ static void deliver(struct guest *g, struct guest_tx *q, const struct frame *f, 
 	d.vq = q->vq;
 	d.mergeable = q->mergeable;
 	d.spans = spans;
-	d.next_span = d.n_spans = d.n_hdr = d.n_chains = 0;
+	d.next_span = d.n_spans = d.n_hdr = d.n_chains = d.n_pieces = 0;
 	d.chain = chain;
 	if (likely(put_frame(&d, f, q->hdr_bytes))) {
 		count(&counts->tx_frames, 1);

@@ -6,7 +6,8 @@ static _Atomic bool attention_pending;
 void port_attention(struct port *p)
 {
 	atomic_store_explicit(&p->attention, true, memory_order_relaxed);
-	atomic_store_explicit(&attention_pending, true, memory_order_release);
+	/* An exchange and not a store: of several marks whoever takes the last one sees what came before all of them. */
+	atomic_exchange_explicit(&attention_pending, true, memory_order_release);
 }
 
 bool port_attention_pending(void)
