@@ -14,6 +14,7 @@ struct model {
 	struct model_port *port[PORTS_MAX]; /* in the order they were added */
 	unsigned n_ports;
 	unsigned ageing_s;
+	struct log_limit limit; /* what API clients can cause */
 	struct event *tick, *attention;
 };
 
@@ -112,7 +113,7 @@ static int add(struct model *m, struct model_port *mp, struct err *e)
 		return rc;
 	}
 	m->port[m->n_ports++] = mp;
-	log_info("%s: added", mp->conf.name);
+	log_limited(&m->limit, LOG_INFO, "%s: added", mp->conf.name);
 	return 0;
 }
 
@@ -163,7 +164,7 @@ void model_port_remove(struct model *m, struct model_port *mp)
 	memmove(&m->port[i], &m->port[i + 1], (m->n_ports - i) * sizeof(m->port[0]));
 	fwd_port_remove(m->parts.fwd, mp->port);
 	mp->port->ops->free(mp->port);
-	log_info("%s: removed", mp->conf.name);
+	log_limited(&m->limit, LOG_INFO, "%s: removed", mp->conf.name);
 	free(mp);
 }
 
