@@ -226,7 +226,7 @@ void fwd_process(struct fwd *f, struct port *in, struct frame_batch *b, unsigned
 		.worker = worker,
 		.touched = touched,
 	};
-	uint16_t to[FRAME_BATCH];
+	uint16_t to[FRAME_BATCH] = {0};
 	bool flood = false;
 
 	if (unlikely(t->port[in->id] != in)) {

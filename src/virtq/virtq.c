@@ -48,9 +48,9 @@ int virtq_start(struct virtq *vq, const struct virtq_conf *c, struct err *e)
 	if (c->size == 0 || (c->size & (c->size - 1)) || c->size > VIRTQ_SIZE_MAX)
 		return err_set(e, -EINVAL, NULL, NULL, "ring size %u is not a power of two up to %d", c->size,
 			       VIRTQ_SIZE_MAX);
-	if ((rc = area(c, c->desc, 16u * c->size, 16, "the descriptor table", &desc, e)) < 0 ||
-	    (rc = area(c, c->avail, 6 + 2u * c->size, 2, "the available ring", &avail, e)) < 0 ||
-	    (rc = area(c, c->used, 6 + 8u * c->size, 4, "the used ring", &used, e)) < 0)
+	if ((rc = area(c, c->desc, UINT64_C(16) * c->size, 16, "the descriptor table", &desc, e)) < 0 ||
+	    (rc = area(c, c->avail, 6 + UINT64_C(2) * c->size, 2, "the available ring", &avail, e)) < 0 ||
+	    (rc = area(c, c->used, 6 + UINT64_C(8) * c->size, 4, "the used ring", &used, e)) < 0)
 		return rc;
 
 	at = __atomic_load_n(&((struct vring_used *)used)->idx, __ATOMIC_RELAXED);

@@ -25,12 +25,12 @@ struct workers_conf {
 /* Start the threads. @attention_fd (an eventfd) is written when some port asked for attention. NULL: *e says why. */
 struct workers *workers_new(const struct workers_conf *conf, struct fwd *fwd, int attention_fd, struct err *e);
 /* Stop and join. All queues must have been removed. */
-void workers_free(struct workers *w);
+void workers_free(struct workers *group);
 
 /* Give receive queue @q of @p to the worker with the fewest queues. @poll_fd as in struct port_host. */
-int workers_queue_add(struct workers *w, struct port *p, unsigned q, int poll_fd, struct err *e);
+int workers_queue_add(struct workers *group, struct port *p, unsigned q, int poll_fd, struct err *e);
 /* Take it back: no worker touches it when this returns. No effect if nobody has it. */
-void workers_queue_remove(struct workers *w, struct port *p, unsigned q);
+void workers_queue_remove(struct workers *group, struct port *p, unsigned q);
 /* Wait for a grace period: everything unpublished before is used by nobody after. */
 void workers_quiesce(void);
 
@@ -43,5 +43,5 @@ struct worker_stats {
 	uint64_t sleeps; /* times in epoll_wait without a time limit */
 	uint64_t cpu_ns; /* CPU time of the thread */
 };
-unsigned workers_count(const struct workers *w);
-void workers_stats(const struct workers *w, unsigned i, struct worker_stats *s);
+unsigned workers_count(const struct workers *group);
+void workers_stats(const struct workers *group, unsigned i, struct worker_stats *s);
