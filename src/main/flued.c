@@ -28,7 +28,7 @@ struct flued {
 	int lock_fd; /* of a file in the run directory */
 	bool locked; /* the directory is ours alone */
 	struct event_base *events;
-	struct event *stop[2];
+	struct event *stop[3];
 	struct model *model;
 	struct api *api;
 };
@@ -179,7 +179,7 @@ static void on_event_log(int severity, const char *text)
 
 static int start_events(struct flued *f, struct err *e)
 {
-	static const int signals[] = {SIGTERM, SIGINT};
+	static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
 
 	event_set_log_callback(on_event_log);
 	f->events = event_base_new();

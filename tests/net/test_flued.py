@@ -183,7 +183,7 @@ def test_the_api_s_socket_cannot_be_taken_through_the_api(switch):
 # -- life and end --
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_it_ends_in_order_and_takes_everything_along(number):
     switch = Flued()
     switch.add("vm1")
