@@ -122,7 +122,11 @@ class Flued:
         """End it in order; fails if it ends badly, late, or said something that only a sanitizer says."""
         began = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
-        status = self.wait_exit()
+        try:
+            status = self.wait_exit()
+        except subprocess.TimeoutExpired:
+            self.kill9()
+            raise AssertionError(f"flued does not end when it is told to:\n{self.log()}") from None
         self.stop_s = time.monotonic() - began
         self.assert_clean()
         assert status == 0, f"flued ended with status {status}:\n{self.log()}"

@@ -177,25 +177,26 @@ def bulk(sender_ns, receiver_ns, address, size, port=5001):
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((address, port))
     listener.listen()
+    listener.settimeout(30)
     received = hashlib.sha256()
     failure = []
 
     def serve():
         try:
             peer, _ = listener.accept()
-            peer.settimeout(60)
+            peer.settimeout(30)
             while data := peer.recv(1 << 18):
                 received.update(data)
             peer.close()
         except OSError as e:
             failure.append(e)
 
-    thread = threading.Thread(target=serve)
+    thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     sent = hashlib.sha256()
     began = time.monotonic()
     with sender_ns.socket(family, socket.SOCK_STREAM) as sock:
-        sock.settimeout(60)
+        sock.settimeout(30)
         sock.connect((address, port))
         while size > 0:
             data = os.urandom(min(size, 1 << 18))
