@@ -7,6 +7,8 @@ As in test_hostile_rings.py: one flued, neighbours whose frames flow throughout,
 
 import contextlib
 import os
+import random
+import resource
 import select
 import socket
 import struct
@@ -583,3 +585,79 @@ def test_a_storm_of_connections(street):
     street.traffic.flows_on()
     street.switch.wait_state(name, "waiting")
     street.assert_released()
+
+
+def random_message(rng, guest, spare):
+    """A message of the right shape with values that are mostly near the truth: deeper than noise gets."""
+    request = getattr(vu, rng.choice(list(SHAPES)))
+    ring = rng.choice([0, 0, 1, 1, 2, 3, rng.randrange(8)])
+    region = guest.memory.regions[0]
+    end = region.uva + region.size
+    near = [0, 1, 4096, region.uva, region.uva + 4096, end - 64, region.size, 1 << 40, (1 << 64) - 1]
+
+    def page():
+        return rng.choice(near) & ~4095
+
+    value = rng.choice([0, 1, 2, 64, 256, rng.randrange(65536)])
+    fds = rng.choice([[], [spare.event], [spare.event], [region.fd], [spare.ram], [spare.null]])
+    if request in (vu.SET_VRING_NUM, vu.SET_VRING_BASE, vu.GET_VRING_BASE, vu.SET_VRING_ENABLE):
+        return request, struct.pack("=II", ring, value if request == vu.SET_VRING_NUM else value % 2), []
+    if request in (vu.SET_VRING_KICK, vu.SET_VRING_CALL, vu.SET_VRING_ERR):
+        return request, u64(ring | (0 if fds else vu.NO_FD)), fds
+    if request == vu.SET_VRING_ADDR:
+        places = [rng.choice(near) & ~15 for _ in range(4)]
+        return request, struct.pack("=IIQQQQ", ring, rng.randrange(2), *places), []
+    if request == vu.SET_MEM_TABLE:
+        records = [(page(), rng.choice([4096, region.size]), page(), 0) for _ in range(rng.randrange(3))]
+        return request, table_of(*records), [region.fd] * len(records)
+    if request in (vu.ADD_MEM_REG, vu.REM_MEM_REG):
+        record = region_record(page(), rng.choice([4096, region.size]), page(), 0)
+        return request, u64(0) + record, [region.fd] if request == vu.ADD_MEM_REG else []
+    if request == vu.SET_LOG_BASE:
+        return request, struct.pack("=QQ", rng.choice([64, 4096, region.size]), rng.choice([0, 4096])), [spare.ram]
+    if request == vu.SET_FEATURES:
+        return request, u64(guest.features & rng.choice([~0, ~vu.F_PROTOCOL_FEATURES, ~vu.F_VERSION_1]) |
+                            rng.choice([0, vu.F_LOG_ALL, vu.F_EVENT_IDX])), []  # fmt: skip
+    if request == vu.SET_PROTOCOL_FEATURES:
+        return request, u64(guest.protocol), []
+    payload, n_fds = SHAPES[next(name for name in SHAPES if getattr(vu, name) == request)]
+    return request, payload, [spare.event] * n_fds
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_messages_at_random(street, spare, seed):
+    """On a guest that runs, with traffic and kicks in between, until something is one too many; then again."""
+    rng = random.Random(seed)
+    end_s, messages = time.monotonic() + 2, 0
+    while time.monotonic() < end_s:
+        name = street.next_port()
+        with Guest(street.path[name], size=64, event_idx=seed % 2 == 1) as guest, contextlib.suppress(vu.Closed):
+            guest.up()
+            guest.sock.setblocking(False)  # answers are not read, and pile up a little
+            for _ in range(rng.randrange(100)):
+                request, payload, fds = random_message(rng, guest, spare)
+                with contextlib.suppress(BlockingIOError):
+                    guest.send_message(request, payload, fds)
+                messages += 1
+                if rng.random() < 0.2:
+                    guest.tx_ring().kick()
+                    street.flood()
+    assert messages > 100
+    street.traffic.flows_on(5)
+    street.assert_released()
+
+
+def test_no_descriptors_left(street, front):
+    """flued is at its limit: this front end cannot be served, the others are, and later it can."""
+    limits = resource.prlimit(street.switch.pid, resource.RLIMIT_NOFILE)
+    name = street.next_port()
+    try:
+        resource.prlimit(street.switch.pid, resource.RLIMIT_NOFILE, (street.switch.n_fds() + 4, limits[1]))
+        with Guest(street.path[name], layout=[(i << 30, MEG) for i in range(8)], size=64) as guest:
+            with pytest.raises(vu.Closed):
+                guest.up()
+        street.traffic.flows_on()
+    finally:
+        resource.prlimit(street.switch.pid, resource.RLIMIT_NOFILE, limits)
+    street.assert_released()
+    street.assert_heals(name)
