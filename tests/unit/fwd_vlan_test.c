@@ -103,6 +103,18 @@ static void each_port_gets_its_vlans_with_the_right_tags(void **state)
 	switch_down();
 }
 
+static void vid_4095_is_no_vlan(void **state)
+{
+	struct fwd_port_conf conf[] = {trunk_of(0, 1, 4094, 4095), trunk_of(0, 1, 4094, 4095)};
+
+	(void)state;
+	switch_up(conf, 2);
+	assert_int_equal(send_tagged(0, BROADCAST, A, 4094), 0x2);
+	assert_int_equal(send_tagged(0, BROADCAST, A, 4095), 0);
+	assert_int_equal(drops(0, DROP_VLAN_DENIED), 1);
+	switch_down();
+}
+
 static void vlans_learn_apart(void **state)
 {
 	struct fwd_port_conf conf[] = {trunk_of(0, 10, 20, 0), trunk_of(0, 10, 20, 0), trunk_of(0, 10, 20, 0)};
@@ -229,6 +241,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_port_gets_its_vlans_with_the_right_tags),
+		cmocka_unit_test(vid_4095_is_no_vlan),
 		cmocka_unit_test(vlans_learn_apart),
 		cmocka_unit_test(known_stations_are_reached_with_the_right_tag),
 		cmocka_unit_test(a_second_tag_is_payload),

@@ -76,7 +76,7 @@ static void commands_are_checked_and_answered(void **state)
 		{{1, 0, 1, 0, 0, 0, 2, 3, 4, 5, 6, 7}, 12, ERR, "the second table missing"},
 		{{1, 0, 2, 0, 0, 0, 2, 3, 4, 5, 6, 7, 0, 0, 0, 0}, 16, ERR, "fewer addresses than said"},
 		{{1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}, 11, ERR, "something behind the tables"},
-		{{1, 0, 0xab, 0xaa, 0xaa, 0x2a, 0, 0, 0, 0}, 10, ERR, "a number of addresses that wraps around"},
+		{{1, 0, 0xab, 0xaa, 0xaa, 0x2a, 0, 0, 0, 0, 0, 0}, 12, ERR, "6 times which is 2"},
 		{{1, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0}, 10, ERR, "the largest number"},
 		{{1, 1, 2, 3, 4, 5, 6, 7}, 8, ERR, "another address: not on offer"},
 		{{2, 0, 1, 0}, 4, ERR, "VLAN filters: not on offer"},
@@ -118,17 +118,20 @@ static void long_commands_are_refused_and_long_answers_get_one_byte(void **state
 	uint64_t answer;
 
 	(void)state;
-	for (uint32_t len = 4094; len < COMMAND_BYTES; len += len < 4098 ? 1 : 1000) {
+	for (uint32_t len = 4090; len < COMMAND_BYTES; len += len < 4102 ? 6 : 1000) {
+		static const uint32_t cuts[][CUTS_MAX] = {{0}, {3000, 0}, {4096, 0}, {2000, 2000, 2000, 0}};
 		/* two tables, as many addresses as fit */
 		uint32_t n = (len - 10) / 6;
 
 		memset(command + 2, 0, sizeof(command) - 2);
 		memcpy(command + 2, &n, sizeof(n));
-		offer_command(r, 0, command, 10 + 6 * n, whole, 100, &answer);
-		e = await_used(r);
-		assert_int_equal(e.len, 1);
-		assert_int_equal(*(uint8_t *)ram_at(&r->ram, answer), 10 + 6 * n <= 4096 ? OK : ERR);
-		assert_true(rig_is_untouched(r, answer + 1, 99));
+		for (size_t k = 0; k < ARRAY_SIZE(cuts); k++) {
+			offer_command(r, 0, command, 10 + 6 * n, cuts[k], 100, &answer);
+			e = await_used(r);
+			assert_int_equal(e.len, 1);
+			assert_int_equal(*(uint8_t *)ram_at(&r->ram, answer), 10 + 6 * n <= 4096 ? OK : ERR);
+			assert_true(rig_is_untouched(r, answer + 1, 99));
+		}
 	}
 	assert_int_equal(asked.fails, 0);
 	rig_free(r);

@@ -48,6 +48,11 @@ static void its_state_follows_the_front_end_and_the_driver(void **state)
 	guest_ring_enable(r->guest, RECEIVEQ(0), true); /* again: no news */
 	assert_int_equal(asked.link_changes, 1);
 
+	assert_int_equal(rig_run(r, RECEIVEQ(1), -1), 0);
+	guest_ring_enable(r->guest, RECEIVEQ(1), true);
+	rig_halt(r, RECEIVEQ(1));
+	assert_int_equal(asked.link_changes, 1); /* it was up all the time */
+
 	rig_halt(r, RECEIVEQ(0));
 	assert_false(r->port->up);
 	assert_int_equal(asked.link_changes, 2);

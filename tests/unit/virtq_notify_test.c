@@ -287,6 +287,123 @@ static void neither_side_sleeps_while_the_other_waits(void **state)
 	}
 }
 
+/* ---- the same, aimed at the moment of falling asleep ---- */
+
+#define MOMENTS 300000
+
+struct moment {
+	struct bench b;
+	bool event_idx;
+	_Atomic unsigned start, done; /* rounds */
+	bool driver_acts;             /* it kicks, or sees the entry it wanted to sleep for */
+};
+
+static void begin_moments(struct moment *m, bool event_idx)
+{
+	*m = (struct moment){.event_idx = event_idx};
+	open_bench(&m->b, 8, 0);
+	driver_desc(&m->b.d, 0, BUFFER, 10, 0, 0);
+	m->b.vq->event_idx = event_idx;
+	virtq_set_call(m->b.vq, 77);
+}
+
+static void await_round(_Atomic unsigned *rounds, unsigned round)
+{
+	while (atomic_load(rounds) < round)
+		cpu_relax();
+}
+
+static void *offer_in_each_round(void *arg)
+{
+	struct moment *m = arg;
+
+	for (unsigned round = 1; round <= MOMENTS; round++) {
+		uint16_t old = m->b.d.next;
+
+		await_round(&m->start, round);
+		driver_offer(&m->b.d, 0);
+		m->driver_acts = driver_must_kick(&m->b.d, old, m->event_idx);
+		atomic_store(&m->done, round);
+	}
+	return NULL;
+}
+
+static void a_chain_is_seen_or_kicked_for(void **state)
+{
+	(void)state;
+	for (int event_idx = 0; event_idx < 2; event_idx++) {
+		struct moment m;
+		pthread_t thread;
+
+		begin_moments(&m, event_idx);
+		assert_false(virtq_notify_on(m.b.vq)); /* asks for 0, so that EVENT_IDX is one behind from now on */
+		assert_int_equal(pthread_create(&thread, NULL, offer_in_each_round, &m), 0);
+		for (unsigned round = 1; round <= MOMENTS; round++) {
+			bool more;
+
+			virtq_notify_off(m.b.vq);
+			atomic_store(&m.start, round);
+			more = virtq_notify_on(m.b.vq);
+			await_round(&m.done, round);
+			if (!more && !m.driver_acts)
+				fail_msg("round %u: the device would sleep, and the driver does not kick", round);
+			assert_true(fetch(&m.b, VIRTQ_READABLE));
+			complete(m.b.vq, 1);
+			virtq_publish(m.b.vq);
+		}
+		pthread_join(thread, NULL);
+		close_bench(&m.b);
+	}
+}
+
+static void *wait_in_each_round(void *arg)
+{
+	struct moment *m = arg;
+	struct driver *d = &m->b.d;
+
+	for (unsigned round = 1; round <= MOMENTS; round++) {
+		await_round(&m->start, round);
+		if (m->event_idx)
+			__atomic_store_n(driver_used_event(d), d->taken, __ATOMIC_RELAXED);
+		else
+			__atomic_store_n(&d->avail->flags, 0, __ATOMIC_RELAXED);
+		atomic_thread_fence(memory_order_seq_cst);
+		m->driver_acts = __atomic_load_n(&d->used->idx, __ATOMIC_ACQUIRE) != d->taken;
+		atomic_store(&m->done, round);
+	}
+	return NULL;
+}
+
+static void an_entry_is_seen_or_interrupted_for(void **state)
+{
+	(void)state;
+	for (int event_idx = 0; event_idx < 2; event_idx++) {
+		struct vring_used_elem e = {0};
+		struct moment m;
+		pthread_t thread;
+
+		begin_moments(&m, event_idx);
+		*driver_used_event(&m.b.d) = 0xffff;
+		m.b.d.avail->flags = VRING_AVAIL_F_NO_INTERRUPT;
+		assert_int_equal(pthread_create(&thread, NULL, wait_in_each_round, &m), 0);
+		for (unsigned round = 1; round <= MOMENTS; round++) {
+			bool interrupts;
+
+			complete(m.b.vq, 1);
+			atomic_store(&m.start, round);
+			virtq_publish(m.b.vq);
+			interrupts = virtq_interrupt(m.b.vq) == 77;
+			await_round(&m.done, round);
+			if (!interrupts && !m.driver_acts)
+				fail_msg("round %u: the driver would sleep, and is not interrupted", round);
+			assert_true(driver_take(&m.b.d, &e));
+			m.b.d.avail->flags = VRING_AVAIL_F_NO_INTERRUPT;
+		}
+		pthread_join(thread, NULL);
+		close_bench(&m.b);
+	}
+}
+
 /* ---- the log of a migration ---- */
 
 enum step { COMPLETE, COMPLETE_LAST, PUBLISH, PUBLISH_NOTHING, NOTIFY_ON, NOTIFY_OFF };
@@ -377,6 +494,8 @@ int main(void)
 		cmocka_unit_test(only_what_is_published_interrupts),
 		cmocka_unit_test(the_call_descriptor_may_change_at_any_time),
 		cmocka_unit_test(neither_side_sleeps_while_the_other_waits),
+		cmocka_unit_test(a_chain_is_seen_or_kicked_for),
+		cmocka_unit_test(an_entry_is_seen_or_interrupted_for),
 		cmocka_unit_test(writes_to_the_used_ring_are_logged),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
