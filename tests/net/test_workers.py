@@ -5,10 +5,12 @@ import contextlib
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import frames as F
 import pytest
 from guest import Guest
+from netns import bulk
 from traffic import Traffic
 from wait import wait_until
 
@@ -79,6 +81,27 @@ def test_everybody_floods_everybody(switch, attach):
             got = guest.recv(40)
             for j in set(range(5)) - {i}:
                 assert [f for f in got if f[11] == j] == frames[j]
+
+
+def test_the_kernels_ports_under_load_from_all_sides(switch, attach, netns):
+    """TCP between a tap and a veth in both directions, guests that talk beside it and flood now and then."""
+    inside, inner, outer = netns(), netns(), netns()
+    switch.add("tap", kind="tap", ifname="tap", netns=inside.name)
+    inside.up("tap", "10.3.0.1/24")
+    inner.veth("p0", "eth0", outer)
+    inner.up("p0")
+    outer.up("eth0", "10.3.0.2/24")
+    switch.add("wire", kind="packet", ifname="p0", netns=inner.name)
+    switch.wait_state("wire", "up")
+    traffic = Traffic(attach("a"), attach("b"), F.mac(1), F.mac(2))
+    c = attach("c")
+    with ThreadPoolExecutor() as beside:
+        other_way = beside.submit(bulk, outer, inside, "10.3.0.1", 10 << 20)
+        c.send([F.sized(F.mac(3), F.BROADCAST, 1000)] * 50)
+        bulk(inside, outer, "10.3.0.2", 20 << 20, port=5011)
+        other_way.result(60)
+    traffic.flows_on(10)
+    traffic.stop()
 
 
 def test_ports_come_and_go_between_busy_workers(switch, attach):
