@@ -189,8 +189,10 @@ int guest_ctrl_run(struct guest *g, struct virtq *vq, int kick_fd, struct err *e
 	}
 	g->ctrl = c;
 	g->ctrl_vq = vq;
-	/* virtio 1.2, 5.1.6.5.5.2: one pair until the driver asks for more. */
-	g->ctrl_pairs = 1;
+	/* virtio 1.2, 5.1.6.5.5.2: one pair until the driver asks for more. A ring that has been used before goes on after a
+	 * pause, and what was asked on it holds. */
+	if (g->ctrl_pairs == 0 || virtq_base(vq) == 0)
+		g->ctrl_pairs = 1;
 	guest_publish_tx(g);
 	event_active(c->again, EV_TIMEOUT, 0); /* commands may be waiting */
 	return 0;
@@ -203,6 +205,4 @@ void guest_ctrl_halt(struct guest *g)
 	ctrl_free(g->ctrl);
 	g->ctrl = NULL;
 	g->ctrl_vq = NULL;
-	g->ctrl_pairs = 0;
-	guest_publish_tx(g);
 }

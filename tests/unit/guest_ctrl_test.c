@@ -198,7 +198,24 @@ static void only_the_pairs_that_the_driver_set_are_used(void **state)
 	guest_ring_enable(r->guest, RECEIVEQ(1), false);
 	assert_int_equal(queues_in_use(r), 0x5);
 	guest_ring_enable(r->guest, RECEIVEQ(1), true);
+
+	/* Halted for a moment by the front end: the driver knows nothing of it. */
 	rig_halt(r, CONTROLQ);
+	assert_int_equal(queues_in_use(r), 0x7);
+	assert_int_equal(rig_run(r, CONTROLQ, -1), 0);
+	assert_int_equal(queues_in_use(r), 0x7);
+	/* Reset by the driver: the ring begins anew. */
+	rig_halt(r, CONTROLQ);
+	driver_init(&r->d[CONTROLQ], &r->ram, RIG_RING, 0);
+	r->d[CONTROLQ].avail->flags = r->d[CONTROLQ].used->flags = 0;
+	assert_int_equal(rig_run(r, CONTROLQ, -1), 0);
+	assert_int_equal(queues_in_use(r), 0x1);
+	set_pairs(r, 2);
+	assert_int_equal(queues_in_use(r), 0x3);
+	/* Another front end, in the middle of things: what was asked of the one before is not known. */
+	rig_halt(r, CONTROLQ);
+	guest_disconnected(r->guest, NULL);
+	guest_connected(r->guest);
 	assert_int_equal(rig_run(r, CONTROLQ, -1), 0);
 	assert_int_equal(queues_in_use(r), 0x1);
 	rig_free(r);
