@@ -34,8 +34,8 @@ static int map_file(int fd, uint64_t offset_bytes, uint64_t size_bytes, void **m
 		return err_set(e, -EINVAL, NULL, NULL,
 			       "%" PRIu64 " bytes from offset %" PRIu64 " exceed their file of %" PRIu64 " bytes",
 			       size_bytes, offset_bytes, (uint64_t)st.st_size);
-	/* Huge pages are mapped whole. */
-	if ((uint64_t)st.st_blksize > page)
+	/* Huge pages are mapped whole. Elsewhere a block may be of any size. */
+	if ((uint64_t)st.st_blksize > page && __builtin_popcountll((uint64_t)st.st_blksize) == 1)
 		page = (uint64_t)st.st_blksize;
 	skip = offset_bytes & (page - 1);
 	*map_bytes = (size_t)((skip + size_bytes + page - 1) & ~(page - 1));
