@@ -116,11 +116,12 @@ class Netns:
         return self.call(RawSocket, ifname)
 
     def ping(self, address, count=3, size=56, interval_s=0.05):
-        """The kernel's own stack asks; every answer must come."""
+        """The kernel's own stack asks until it has @count answers. (By -c and -W alone ping would wait for the last answer
+        no longer than two round trips of the first, which a busy machine exceeds.)"""
         done = self.exec(
-            "ping", "-n", "-c", str(count), "-i", str(interval_s), "-W", "10", "-s", str(size), address, check=False
+            "ping", "-n", "-c", str(count), "-i", str(interval_s), "-w", "10", "-s", str(size), address, check=False
         )
-        assert done.returncode == 0 and f" {count} received" in done.stdout, done.stdout + done.stderr
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 class RawSocket:
