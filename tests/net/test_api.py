@@ -386,13 +386,13 @@ def test_a_client_with_a_long_name_is_served_like_any_other(switch):
 
 def test_clients_that_leave_in_the_middle_leave_nothing_behind(switch):
     switch.status()
-    before = len(switch.fds())
+    before = switch.n_fds()
     for raw in (b"", b"GET", b"GET /v1/status HTTP/1.1\r\n\r\n", b"POST /v1/ports HTTP/1.1\r\nContent-Length: 1000\r\n\r\n{"):
         for _ in range(20):
             s = connect(switch)
             s.sendall(raw)
             s.close()
-    wait_until(lambda: len(switch.fds()) == before, "all connections to be closed")
+    switch.wait_fds(before)
 
 
 def test_clients_that_say_nothing_keep_nobody_waiting(switch):
