@@ -14,8 +14,9 @@
 #include "../unit/driver.h"
 #include "port/guest.h"
 
-#define PART        UINT64_C(0x10000)
+#define PART        UINT64_C(0x20000)
 #define RING        32
+#define LONG_RING   2048 /* of the transmitq: a loop in it has more pieces than a chain may have */
 #define RINGS       3
 #define TABLE_BYTES (16 * 64)
 #define FRAME_BYTES 9014
@@ -73,15 +74,25 @@ static const struct gmem *memory(void *arg)
 
 /* ---- the guest's other processor ---- */
 
+/* A word of the front of a descriptor table or available ring, or of the indirect table. */
+static uint16_t *some_word(uint32_t random)
+{
+	unsigned what = random % (2 * RINGS + 1);
+	uint32_t word = random >> 8;
+
+	if (what < RINGS)
+		return (uint16_t *)ring[what].desc + word % (8 * RING);
+	if (what < 2 * RINGS)
+		return (uint16_t *)ring[what - RINGS].avail + word % (3 + RING);
+	return (uint16_t *)ram_at(&ram, table_gpa) + word % (TABLE_BYTES / 2);
+}
+
 static void *rewrite_rings(void *unused)
 {
 	uint32_t random = 1;
 
 	(void)unused;
 	for (;;) {
-		uint64_t words = (table_gpa + TABLE_BYTES - RAM_GPA) / 2, at;
-		uint16_t *p;
-
 		if (!atomic_load_explicit(&rewrite, memory_order_relaxed)) {
 			atomic_store(&rewriting, 0);
 			while (!atomic_load(&rewrite))
@@ -89,13 +100,11 @@ static void *rewrite_rings(void *unused)
 		}
 		atomic_store_explicit(&rewriting, 1, memory_order_relaxed);
 		random = random * 1664525 + 1013904223;
-		at = (random >> 8) % words;
-		p = ram_at(&ram, RAM_GPA + 2 * at);
 		/* flags and small numbers, mostly: other values end the ring's life at once */
 		if (random & 0x80)
-			*p ^= (uint16_t)(1u << (random >> 4 & 7));
+			*some_word(random >> 8) ^= (uint16_t)(1u << (random >> 4 & 7));
 		else
-			*p = (uint16_t)(random >> 16 & 31);
+			*some_word(random >> 8) = (uint16_t)(random >> 16 & 31);
 	}
 	return NULL;
 }
@@ -152,7 +161,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	for (unsigned i = 0; i < 2; i++)
 		fence(ram.gmem->region[i]);
 	for (unsigned i = 0; i < RINGS; i++)
-		driver_init(&ring[i], &ram, RING, 0);
+		driver_init(&ring[i], &ram, i == 1 ? LONG_RING : RING, 0);
 	table_gpa = ram_alloc(&ram, TABLE_BYTES, 16);
 	host.events = event_base_new();
 	kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -268,7 +277,7 @@ static uint64_t take_gpa(struct input *in)
 	case 3:
 		return table_gpa + take(in, 1);
 	default:
-		return RAM_GPA + take(in, 2) * 2;
+		return RAM_GPA + 4 * (uint64_t)take(in, 2);
 	}
 }
 
@@ -354,9 +363,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	for (unsigned i = 0; i < RINGS; i++) {
 		ring[i].next = ring[i].taken = 0;
-		memset(ring[i].desc, 0, sizeof(*ring[i].desc) * RING);
-		memset(ring[i].avail, 0, 6 + 2 * RING);
-		memset(ring[i].used, 0, 6 + 8 * RING);
+		memset(ring[i].desc, 0, sizeof(*ring[i].desc) * ring[i].size);
+		memset(ring[i].avail, 0, 6 + 2 * (size_t)ring[i].size);
+		memset(ring[i].used, 0, 6 + 8 * (size_t)ring[i].size);
 	}
 	memset(ram_at(&ram, table_gpa), 0, TABLE_BYTES);
 	guest_connected(guest);
