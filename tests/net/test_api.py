@@ -449,10 +449,10 @@ def test_ports_come_and_go_without_a_trace(switch):
 
     one_round()
     time.sleep(0.2)  # the last connection of the round is closed
-    fds, rss = len(switch.fds()), switch.rss_bytes()
+    fds, rss = switch.n_fds(), switch.rss_bytes()
     for _ in range(5):
         one_round()
-    wait_until(lambda: len(switch.fds()) == fds, "no more descriptors than before")
+    switch.wait_fds(fds)
     assert sanitized() or switch.rss_bytes() - rss < 2 << 20  # a sanitizer keeps what was freed
     assert [f for f in os.listdir(switch.run_dir) if f.startswith("p")] == []
     assert len(switch.log().splitlines()) < 100, "600 requests are no reason to fill the log"
