@@ -75,7 +75,11 @@ class Flued:
             self.config_path = self.run_dir / "flue.yaml"
             self.config_path.write_text(config if isinstance(config, str) else yaml.safe_dump(config))
         if start:
-            self.start()
+            try:
+                self.start()
+            except BaseException:
+                shutil.rmtree(self.run_dir, ignore_errors=True)
+                raise
 
     def __enter__(self):
         return self
