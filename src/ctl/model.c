@@ -18,12 +18,25 @@ struct model {
 	struct event *tick, *attention;
 };
 
+/* Look after the ports that asked for it. */
+static void attend_marked(struct model *m)
+{
+	for (unsigned i = 0; i < m->n_ports; i++) {
+		struct port *p = m->port[i]->port;
+
+		if (atomic_exchange_explicit(&p->attention, false, memory_order_acquire))
+			p->ops->attend(p);
+	}
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct model *m = arg;
 
 	(void)fd, (void)what;
 	fwd_age(m->parts.fwd);
+	/* A mark that this very thread made (a frame of our own found a broken ring) wakes nobody. */
+	attend_marked(m);
 }
 
 static void on_attention(evutil_socket_t fd, short what, void *arg)
@@ -34,12 +47,7 @@ static void on_attention(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (read(fd, &n, sizeof(n)) < 0) /* somebody else's mark was taken with the last one */
 		return;
-	for (unsigned i = 0; i < m->n_ports; i++) {
-		struct port *p = m->port[i]->port;
-
-		if (atomic_exchange_explicit(&p->attention, false, memory_order_acquire))
-			p->ops->attend(p);
-	}
+	attend_marked(m);
 }
 
 struct model *model_new(const struct model_parts *parts)

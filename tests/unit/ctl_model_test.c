@@ -299,6 +299,18 @@ static void a_port_that_asks_is_attended(void **state)
 	assert_string_equal(world.story, "attend ");
 }
 
+static void a_port_that_asks_without_waking_anybody_is_attended_within_the_second(void **state)
+{
+	struct err e;
+
+	(void)state;
+	assert_int_equal(add("a", &e), 0);
+	world.story[0] = 0;
+	port_attention(model_port_find(world.model, "a")->port);
+	assert_int_equal(event_base_loop(world.events, EVLOOP_ONCE), 0); /* the next event is the tick */
+	assert_string_equal(world.story, "attend ");
+}
+
 static void the_end_takes_every_port_along(void **state)
 {
 	struct err e;
@@ -323,6 +335,7 @@ int main(void)
 		WITH_WORLD(the_switch_takes_its_ports_and_no_more),
 		WITH_WORLD(new_settings_are_in_force_or_the_old_ones_are),
 		WITH_WORLD(a_port_that_asks_is_attended),
+		WITH_WORLD(a_port_that_asks_without_waking_anybody_is_attended_within_the_second),
 		WITH_WORLD(the_end_takes_every_port_along),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
