@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include "base/base.h"
+#include "base/copy.h"
 #include "base/err.h"
 
 /* Guest memory: the only place where an address given by a guest or a front end becomes a pointer, and the only one
@@ -154,7 +155,7 @@ static inline void gmem_dirty(const struct gmem *m, gpa_t gpa, uint64_t len)
 
 static inline void gmem_write(const struct gmem *m, struct gspan *dst, const void *src, uint32_t len)
 {
-	memcpy(dst->p, src, len);
+	copy_bytes(dst->p, src, len);
 	gmem_dirty(m, dst->gpa, len);
 	dst->p += len;
 	dst->len -= len;
