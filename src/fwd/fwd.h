@@ -83,12 +83,19 @@ void fwd_stats_get(const struct fwd *f, struct fwd_stats *s);
 
 /* ---- workers (fwd_hot.c) ---- */
 
-/* Check, learn, look up and deliver every frame of @b, which @in has received. Called by the worker in a read-side
- * section (or by control itself). @touched gets a bit for each port that was sent to and must be flushed. Hot. */
 struct port_set {
 	uint64_t bits[PORTS_MAX / 64];
 };
-void fwd_process(struct fwd *f, struct port *in, struct frame_batch *b, unsigned worker, struct port_set *touched);
 
-/* The port with @id as published to workers, or NULL. For flushing what fwd_process() touched. */
+/* What a batch leaves to do, and to tell. */
+struct fwd_work {
+	struct port_set touched; /* a bit is added for each port that was sent to and must be published and flushed */
+	uint64_t decided_cycles; /* when it was clear where every frame goes; copying came after */
+};
+
+/* Check, learn, look up and deliver every frame of @b, which @in has received. Called by the worker in a read-side
+ * section (or by control itself). Hot. */
+void fwd_process(struct fwd *f, struct port *in, struct frame_batch *b, unsigned worker, struct fwd_work *work);
+
+/* The port with @id as published to workers, or NULL. For publishing and flushing what fwd_process() touched. */
 struct port *fwd_port(struct fwd *f, unsigned id);

@@ -5,6 +5,7 @@
  * Trust:   only heads are looked at, which are copies; a frame is at least ETH_HEAD_BYTES long (port_ops.rx).
  * Order:   frames to one port leave in the order they came, unicast and flooded ones alike.
  */
+#include "base/cycles.h"
 #include "fwd/table.h"
 
 /* Where a frame goes: a port's id, or one of these. */
@@ -215,7 +216,7 @@ static void deliver_flooded(const struct pass *p, struct frame_batch *b, const u
 			drop(p, DROP_NO_DESTINATION);
 }
 
-void fwd_process(struct fwd *f, struct port *in, struct frame_batch *b, unsigned worker, struct port_set *touched)
+void fwd_process(struct fwd *f, struct port *in, struct frame_batch *b, unsigned worker, struct fwd_work *work)
 {
 	const struct fwd_table *t = atomic_load_explicit(&f->table, memory_order_acquire);
 	struct pass p = {
@@ -224,12 +225,13 @@ void fwd_process(struct fwd *f, struct port *in, struct frame_batch *b, unsigned
 		.in = in,
 		.in_conf = &t->conf[in->id],
 		.worker = worker,
-		.touched = touched,
+		.touched = &work->touched,
 	};
 	uint16_t to[FRAME_BATCH] = {0};
 	bool flood = false;
 
 	if (unlikely(t->port[in->id] != in)) {
+		work->decided_cycles = cycles_now();
 		port_drop(in, worker, DROP_NO_DESTINATION, b->n);
 		return; /* it is leaving the switch */
 	}
@@ -237,6 +239,7 @@ void fwd_process(struct fwd *f, struct port *in, struct frame_batch *b, unsigned
 		to[i] = decide(&p, &b->f[i]);
 		flood |= to[i] == TO_FLOOD;
 	}
+	work->decided_cycles = cycles_now();
 	if (likely(!flood))
 		deliver_unicast(&p, b, to);
 	else
