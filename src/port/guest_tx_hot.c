@@ -11,7 +11,8 @@
 #include "port/guest_priv.h"
 
 #define FILL_CHAINS VIRTQ_JOURNAL_ENTRIES /* buffers for one frame, and reserved at once */
-#define FILL_SPANS  2048 /* pieces of them: or a guest that posts single bytes would hold up all who share its worker */
+#define FILL_SPANS                                                                                                     \
+	(2048 + VIRTQ_CHAIN_SPANS) /* pieces of them: or one that posts single bytes would hold up all who share its worker */
 
 /* A reservation while it is made and filled. Frame i of the list gets the next n[i] chains; none: it is dropped. */
 struct fill {
@@ -57,11 +58,12 @@ static inline enum drop_reason find_buffers(const struct guest_tx *q, struct fil
 			return fill->used && is_full(fill) ? PUT_OFF : DROP_QUEUE_FULL;
 		}
 		room += fill->chain[fill->used + *n].len;
+		if (unlikely(room < q->hdr_bytes)) { /* the header must fit into the first one */
+			virtq_break(q->vq, VIRTQ_FAULT_EMPTY);
+			return DROP_BROKEN;
+		}
 	}
-	if (likely(fill->chain[fill->used].len >= q->hdr_bytes))
-		return DROP_N;
-	virtq_break(q->vq, VIRTQ_FAULT_EMPTY);
-	return DROP_BROKEN;
+	return DROP_N;
 }
 
 /* Enter what was reserved. */

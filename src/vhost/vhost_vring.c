@@ -14,12 +14,12 @@ int vhost_set_vring_num(struct vhost *v, struct vhost_msg *m, struct err *e)
 {
 	struct vhost_ring *r = &v->ring[m->ring];
 	uint32_t num = m->p.state.num;
-
-	if (num == 0 || num > VIRTQ_SIZE_MAX)
-		return err_set(e, -EINVAL, NULL, NULL, "%" PRIu32 " is not from 1 to %d", num, VIRTQ_SIZE_MAX);
 	/* virtio 1.2, 2.8.10.1: of packed rings any size is allowed */
-	if ((num & (num - 1)) && !vhost_acked(v, VIRTIO_F_RING_PACKED))
-		return err_set(e, -EINVAL, NULL, NULL, "%" PRIu32 " is not a power of two", num);
+	bool packed = vhost_acked(v, VIRTIO_F_RING_PACKED);
+
+	if (num == 0 || num > VIRTQ_SIZE_MAX || (!packed && num & (num - 1)))
+		return err_set(e, -EINVAL, NULL, NULL, "%" PRIu32 " is not %s up to %d", num,
+			       packed ? "a ring size" : "a power of two", VIRTQ_SIZE_MAX);
 	if (num == r->num)
 		return 0;
 	if (r->running)
