@@ -9,6 +9,7 @@
 #include "fwd/table.h"
 
 /* Where a frame goes: a port's id, or one of these. */
+#define TO_SENT    0xfffd /* it is on its way */
 #define TO_FLOOD   0xfffe
 #define TO_NOWHERE 0xffff
 
@@ -196,18 +197,21 @@ static void send(const struct pass *p, unsigned id, struct frame **list, unsigne
 static void deliver_unicast(const struct pass *p, struct frame_batch *b, uint16_t *to)
 {
 	struct frame *list[FRAME_BATCH];
+	unsigned sent = 0, n_all = b->n;
 
-	for (unsigned i = 0; i < b->n; i++) {
+	for (unsigned i = 0; sent < n_all; i++) {
 		unsigned n = 0, id = to[i];
 
-		if (id == TO_NOWHERE)
+		if (id == TO_SENT)
 			continue;
-		for (unsigned j = i; j < b->n; j++)
+		for (unsigned j = i; j < n_all; j++)
 			if (to[j] == id) {
 				list[n++] = &b->f[j];
-				to[j] = TO_NOWHERE;
+				to[j] = TO_SENT;
 			}
-		send(p, id, list, n);
+		sent += n;
+		if (id != TO_NOWHERE)
+			send(p, id, list, n);
 	}
 }
 
@@ -257,7 +261,7 @@ void fwd_process(struct fwd *f, struct port *in, struct frame_batch *b, unsigned
 		.work = work,
 		.stamp = stamp,
 	};
-	uint16_t to[FRAME_BATCH] = {0};
+	uint16_t to[FRAME_BATCH]; /* the first b->n are set before they are looked at */
 	bool flood = false;
 
 	if (unlikely(t->port[in->id] != in)) {

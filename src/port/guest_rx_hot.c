@@ -58,44 +58,77 @@ static inline void make_frame(struct frame_batch *b, struct cursor *c, uint32_t 
 		b->spans[b->n_spans++] = (struct frame_span){.p = c->s[i].p, .len = c->s[i].len};
 }
 
-/* Look at one fetched chain: a frame (DROP_N), or why it is dropped. */
-static inline enum drop_reason receive(const struct guest_rx *q, struct frame_batch *b, const struct virtq_chain *chain,
-				       struct gspan *spans)
+/* The frame's length after the header, if it may be a frame. */
+static inline enum drop_reason check(const struct net_hdr *h, uint32_t len)
 {
-	struct cursor c = {.s = spans, .n = chain->n_spans};
-	uint32_t len = chain->len - q->hdr_bytes;
-	struct net_hdr hdr;
-
-	take(&c, (uint8_t *)&hdr, q->hdr_bytes);
-	if (unlikely(!atomic_load_explicit(&q->enabled, memory_order_relaxed)))
-		return DROP_QUEUE_DISABLED;
 	if (unlikely(len < ETH_HEAD_BYTES))
 		return DROP_TOO_SHORT;
 	if (unlikely(len > FRAME_BYTES_MAX))
 		return DROP_TOO_BIG;
-	if (unlikely(!header_is_plain(&hdr)))
-		return DROP_BAD_OFFLOAD;
-	make_frame(b, &c, len);
-	return DROP_N;
+	return likely(header_is_plain(h)) ? DROP_N : DROP_BAD_OFFLOAD;
+}
+
+/* The usual chain is one piece: make_frame() without the cursor. @p: behind the header. */
+static inline void make_frame_of_piece(struct frame_batch *b, const uint8_t *p, uint32_t len)
+{
+	struct frame *f = &b->f[b->n++];
+	uint8_t *to = frame_head_begin(f);
+
+	f->len = len;
+	f->body = &b->spans[b->n_spans];
+	f->n_body = len > FRAME_HEAD_MAX;
+	if (len <= FRAME_HEAD_MAX) {
+		f->head_len = len;
+		copy_short(to, p, len);
+		return;
+	}
+	f->head_len = FRAME_HEAD_MAX;
+	memcpy(to, p, FRAME_HEAD_MAX);
+	b->spans[b->n_spans++] = (struct frame_span){.p = p + FRAME_HEAD_MAX, .len = len - FRAME_HEAD_MAX};
+}
+
+/* Look at one fetched chain: a frame (DROP_N), or why it is dropped. */
+static inline enum drop_reason receive(uint32_t hdr_bytes, struct frame_batch *b, const struct virtq_chain *chain,
+				       struct gspan *spans)
+{
+	struct cursor c = {.s = spans, .n = chain->n_spans};
+	uint32_t len = chain->len - hdr_bytes;
+	enum drop_reason r;
+	struct net_hdr hdr;
+
+	if (likely(chain->n_spans == 1)) {
+		memcpy(&hdr, spans->p, NET_HDR_SHORT);
+		r = check(&hdr, len);
+		if (likely(r == DROP_N))
+			make_frame_of_piece(b, spans->p + hdr_bytes, len);
+		return r;
+	}
+	take(&c, (uint8_t *)&hdr, hdr_bytes);
+	r = check(&hdr, len);
+	if (likely(r == DROP_N))
+		make_frame(b, &c, len);
+	return r;
 }
 
 /* Look at the fetched chains; returns how many of them there are before one without room for a header. */
-static unsigned receive_all(struct guest *g, struct guest_rx *q, struct frame_batch *b, struct virtq_batch *fetched,
-			    unsigned worker)
+static unsigned receive_all(struct guest_rx *q, struct frame_batch *b, struct virtq_batch *fetched,
+			    struct port_counters *counts)
 {
-	struct port_counters *counts = &g->port.counters[worker];
+	bool enabled = atomic_load_explicit(&q->enabled, memory_order_relaxed);
+	uint32_t hdr_bytes = q->hdr_bytes;
 	struct gspan *span = fetched->span;
 	uint64_t bytes = 0;
 	unsigned i;
 
 	for (i = 0; i < fetched->n; i++) {
 		const struct virtq_chain *chain = &q->lent[i];
-		enum drop_reason r;
+		enum drop_reason r = DROP_QUEUE_DISABLED;
 
-		if (unlikely(chain->len < q->hdr_bytes))
+		if (unlikely(chain->len < hdr_bytes))
 			break;
-		bytes += chain->len - q->hdr_bytes;
-		r = receive(q, b, chain, span);
+		bytes += chain->len - hdr_bytes;
+		if (likely(enabled))
+			r = receive(hdr_bytes, b, chain, span);
 		if (unlikely(r != DROP_N))
 			count(&counts->drop[r], 1);
 		span += chain->n_spans;
@@ -115,7 +148,7 @@ unsigned guest_rx_poll(struct port *p, unsigned queue, struct frame_batch *b, un
 
 	q->n_lent = 0;
 	if (virtq_fetch(q->vq, VIRTQ_READABLE, &fetched)) {
-		q->n_lent = receive_all(g, q, b, &fetched, worker);
+		q->n_lent = receive_all(q, b, &fetched, &g->port.counters[worker]);
 		if (unlikely(q->n_lent < fetched.n)) {
 			virtq_break(q->vq, VIRTQ_FAULT_EMPTY);
 			virtq_unfetch(q->vq, &fetched, fetched.n - q->n_lent);

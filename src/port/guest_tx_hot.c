@@ -82,13 +82,26 @@ static bool may_reserve(const struct guest_tx *q, unsigned worker)
 	return q->n_open < GUEST_RESERVATIONS_MAX || q->open[q->n_open - 1].worker == worker;
 }
 
+/* The usual case: one buffer for each frame. Reserves for the first frames, up to one that needs more. */
+static unsigned reserve_plain(const struct guest_tx *q, struct fill *fill, struct frame *const *f, unsigned n)
+{
+	unsigned i;
+
+	fill->batch.max = n;
+	n = virtq_fetch(q->vq, VIRTQ_WRITABLE, &fill->batch);
+	for (i = 0; i < n && fill->chain[i].len >= q->hdr_bytes + f[i]->len; i++)
+		fill->n[i] = 1;
+	fill->used = i;
+	return i;
+}
+
 /* Reserve for the first frames of the list, as many as will do; returns how many were considered. */
 static unsigned reserve(struct guest_tx *q, struct fill *fill, struct frame *const *f, unsigned n, unsigned worker,
 			struct port_counters *counts)
 {
-	unsigned i;
+	unsigned i = reserve_plain(q, fill, f, n);
 
-	for (i = 0; i < n; i++) {
+	for (; i < n; i++) {
 		unsigned chains;
 		enum drop_reason r = find_buffers(q, fill, q->hdr_bytes + f[i]->len, n - i, &chains);
 
@@ -157,16 +170,19 @@ static inline void put_frame(struct cursor *c, const struct frame *f, uint32_t h
 }
 
 /* The usual case of put_frame(): one buffer in one piece. */
-static inline void put_whole(struct virtq *vq, const struct virtq_chain *chain, const struct gspan *s,
-			     const struct frame *f, uint32_t hdr_bytes)
+static force_inline void put_whole(struct virtq *vq, const struct virtq_chain *chain, const struct gspan *s,
+				   const struct frame *f, uint32_t hdr_bytes)
 {
-	const struct net_hdr hdr = {.num_buffers = 1};
+	static const struct net_hdr hdr = {.num_buffers = 1};
 	uint8_t *to = s->p + hdr_bytes;
 
 	memcpy(s->p, &hdr, NET_HDR_SHORT);
 	if (likely(hdr_bytes == NET_HDR_LONG))
 		memcpy(s->p + NET_HDR_SHORT, &hdr.num_buffers, sizeof(hdr.num_buffers));
-	copy_bytes(to, f->data, f->head_len);
+	if (likely(f->head_len <= COPY_SHORT_MAX))
+		copy_short(to, f->data, f->head_len);
+	else /* with a tag */
+		memcpy(to, f->data, f->head_len);
 	to += f->head_len;
 	for (unsigned i = 0; i < f->n_body; i++) {
 		copy_bytes(to, f->body[i].p, f->body[i].len);

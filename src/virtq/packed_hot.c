@@ -12,13 +12,13 @@ static void keep_order(void)
 	__asm__ volatile("" ::: "memory");
 }
 
-static unsigned pos_of(uint16_t at)
+static inline unsigned pos_of(uint16_t at)
 {
 	return at & PACKED_POS;
 }
 
 /* @n descriptors on from @at. */
-static uint16_t advance(const struct virtq *vq, uint16_t at, unsigned n)
+static inline uint16_t advance(const struct virtq *vq, uint16_t at, unsigned n)
 {
 	unsigned pos = pos_of(at) + n;
 
@@ -104,47 +104,72 @@ static bool fetch_list(struct virtq *vq, enum virtq_direction dir, struct virtq_
 
 #define KIND_FLAGS (VRING_DESC_F_NEXT | VRING_DESC_F_WRITE | VRING_DESC_F_INDIRECT)
 
-/* False: nothing is there, or it is malformed. */
-static bool fetch_one(struct virtq *vq, enum virtq_direction dir, struct virtq_batch *b)
+/* Fetch the chain that begins with @d, one buffer or many. */
+static bool fetch_any(struct virtq *vq, enum virtq_direction dir, struct virtq_batch *b,
+		      const struct vring_packed_desc *d)
 {
 	struct virtq_chain *c = &b->chain[b->n];
-	struct vring_packed_desc d;
 
-	read_desc(vq, vq->avail_at, &d);
-	if (!is_available(d.flags, vq->avail_at))
-		return false;
 	c->at = vq->avail_at;
 	c->seq = vq->fetched;
-	if (likely((d.flags & KIND_FLAGS) == wanted_flag(dir)) &&
-	    likely(batch_add_buffer(vq, b, dir, (gpa_t){d.addr}, d.len))) {
-		c->id = d.id;
-		c->end = advance(vq, c->at, 1);
-	} else if (!fetch_list(vq, dir, b, &d)) {
+	if (!fetch_list(vq, dir, b, d))
 		return false;
-	}
 	b->n++;
 	vq->fetched++;
 	vq->avail_at = c->end;
 	return true;
 }
 
-#define DESC_AHEAD 16 /* descriptors are loaded so far ahead: four cache lines */
-
-unsigned packed_fetch(struct virtq *vq, enum virtq_direction dir, struct virtq_batch *b)
+/* Fetch the usual chain: one buffer in one region. False: it is of another kind. */
+static force_inline bool fetch_plain(struct virtq *vq, enum virtq_direction dir, struct virtq_batch *b,
+				      const struct vring_packed_desc *d, struct gmem_window *w)
 {
+	struct gspan *s = &b->span[b->n_spans];
+	uint16_t end = advance(vq, vq->avail_at, 1);
+
+	if (unlikely((d->flags & KIND_FLAGS) != wanted_flag(dir)) ||
+	    unlikely(!gmem_span_whole(vq->mem, w, (gpa_t){d->addr}, d->len, s)))
+		return false;
+	prefetch_buffer(s, dir);
+	b->chain[b->n] = (struct virtq_chain){.seq = vq->fetched,
+					      .id = d->id,
+					      .n_spans = 1,
+					      .n_readable = dir != VIRTQ_WRITABLE,
+					      .len = d->len,
+					      .at = vq->avail_at,
+					      .end = end};
+	b->n++;
+	b->n_spans++;
+	vq->fetched++;
+	vq->avail_at = end;
+	return true;
+}
+
+static force_inline unsigned fetch(struct virtq *vq, enum virtq_direction dir, struct virtq_batch *b)
+{
+	struct gmem_window w = {0};
 	unsigned before = b->n;
 
 	if (unlikely(virtq_fault_get(vq) != VIRTQ_FAULT_NONE))
 		return 0;
-	while (batch_has_room(b) && fetch_one(vq, dir, b))
-		__builtin_prefetch(&vq->ring[pos_of(advance(vq, vq->avail_at, DESC_AHEAD % vq->size))]);
+	while (batch_has_room(b)) {
+		struct vring_packed_desc d;
+
+		read_desc(vq, vq->avail_at, &d);
+		if (!is_available(d.flags, vq->avail_at))
+			break;
+		__builtin_prefetch(&vq->ring[pos_of(advance(vq, vq->avail_at, vq->desc_ahead))]);
+		if (unlikely(!fetch_plain(vq, dir, b, &d, &w)) && !fetch_any(vq, dir, b, &d))
+			break;
+	}
 	return b->n - before;
 }
 
-void packed_complete(struct virtq *vq, const struct virtq_chain *c, uint32_t written_bytes, bool more)
+unsigned packed_fetch(struct virtq *vq, enum virtq_direction dir, struct virtq_batch *b)
 {
-	vq->pending[c->seq & vq->pending_mask] =
-		(struct virtq_pending){.at = c->at, .end = c->end, .id = c->id, .more = more, .len = written_bytes};
+	return dir == VIRTQ_READABLE   ? fetch(vq, VIRTQ_READABLE, b)
+	       : dir == VIRTQ_WRITABLE ? fetch(vq, VIRTQ_WRITABLE, b)
+				       : fetch(vq, VIRTQ_MIXED, b);
 }
 
 static void log_ring(const struct virtq *vq, unsigned pos)

@@ -28,21 +28,15 @@ unsigned split_look(struct virtq *vq)
 	return look(vq);
 }
 
-/* Which chain is the @i-th from here? */
-static uint16_t head_at(const struct virtq *vq, unsigned i)
-{
-	return __atomic_load_n(&vq->avail->ring[(vq->fetched + i) & (vq->size - 1u)], __ATOMIC_RELAXED);
-}
-
 /* One read of a descriptor into @d. */
-static void read_desc(const struct virtq *vq, unsigned i, struct vring_desc *d)
+static inline void read_desc(const struct vring_desc *from, struct vring_desc *d)
 {
-	uint64_t w = desc_word(&vq->desc[i].len);
+	uint64_t w = desc_word(&from->len);
 
 	d->len = word_len(w);
 	d->flags = (uint16_t)(w >> 32);
 	d->next = (uint16_t)(w >> 48);
-	d->addr = __atomic_load_n(&vq->desc[i].addr, __ATOMIC_RELAXED);
+	d->addr = __atomic_load_n(&from->addr, __ATOMIC_RELAXED);
 }
 
 static bool walk_chain(struct walk *w, struct vring_desc d)
@@ -60,7 +54,7 @@ static bool walk_chain(struct walk *w, struct vring_desc d)
 			return true;
 		if (unlikely(d.next >= vq->size))
 			return virtq_fail(vq, VIRTQ_FAULT_NEXT);
-		read_desc(vq, d.next, &d);
+		read_desc(&vq->desc[d.next], &d);
 	}
 	return virtq_fail(vq, VIRTQ_FAULT_LOOP);
 }
@@ -84,76 +78,102 @@ static bool fetch_chain(struct virtq *vq, enum virtq_direction dir, struct virtq
 	return true;
 }
 
-/* Fetch the chain with @head. */
-static bool fetch_one(struct virtq *vq, enum virtq_direction dir, struct virtq_batch *b, uint16_t head)
+/* Fetch the next chain, whatever it is like. */
+static bool fetch_any(struct virtq *vq, enum virtq_direction dir, struct virtq_batch *b)
 {
 	struct virtq_chain *c = &b->chain[b->n];
+	uint16_t head = __atomic_load_n(&vq->avail->ring[vq->fetched & (vq->size - 1u)], __ATOMIC_RELAXED);
 	struct vring_desc d;
 
 	if (unlikely(head >= vq->size))
 		return virtq_fail(vq, VIRTQ_FAULT_HEAD);
-	read_desc(vq, head, &d);
+	read_desc(&vq->desc[head], &d);
 	c->id = head;
 	c->seq = vq->fetched;
-	if (unlikely(d.flags != wanted_flag(dir)) || unlikely(!batch_add_buffer(vq, b, dir, (gpa_t){d.addr}, d.len)))
-		if (!fetch_chain(vq, dir, b, &d))
-			return false;
+	if (!fetch_chain(vq, dir, b, &d))
+		return false;
 	b->n++;
 	vq->fetched++;
 	return true;
 }
 
-unsigned split_fetch(struct virtq *vq, enum virtq_direction dir, struct virtq_batch *b)
+/* Fetch the usual chains, one buffer in one region, @n at most and up to the first that is not of that kind. */
+static force_inline unsigned fetch_plain(struct virtq *vq, enum virtq_direction dir, struct virtq_batch *b, unsigned n,
+					  struct gmem_window *w)
 {
-	unsigned n = split_look(vq), before = b->n;
+	/* Copies, because for all the compiler knows each store below might change them. */
+	const struct vring_desc *desc = vq->desc;
+	const uint16_t *ring = vq->avail->ring;
+	const struct gmem *mem = vq->mem;
+	struct virtq_chain *c = &b->chain[b->n];
+	struct gspan *s = &b->span[b->n_spans];
+	struct gmem_window window = *w;
+	unsigned i, at = vq->fetched, mask = vq->size - 1u;
+
+	n = min_u32(n, b->max_spans - b->n_spans);
+	for (i = 0; i < n; i++, at++, c++, s++) {
+		uint16_t head = __atomic_load_n(&ring[at & mask], __ATOMIC_RELAXED);
+		struct vring_desc d;
+
+		/* What lies ahead is not yet looked at, so not yet believed: any place in the table may be loaded. */
+		__builtin_prefetch(&desc[ring[(at + DESC_AHEAD) & mask] & mask]);
+		if (unlikely(head > mask))
+			break;
+		read_desc(&desc[head], &d);
+		if (unlikely(d.flags != wanted_flag(dir)) ||
+		    unlikely(!gmem_span_whole(mem, &window, (gpa_t){d.addr}, d.len, s)))
+			break;
+		prefetch_buffer(s, dir);
+		c->seq = (uint16_t)at;
+		c->id = head;
+		c->n_spans = 1;
+		c->n_readable = dir != VIRTQ_WRITABLE;
+		c->len = d.len;
+	}
+	*w = window;
+	b->n += i;
+	b->n_spans += i;
+	vq->fetched = (uint16_t)(vq->fetched + i);
+	return i;
+}
+
+static force_inline unsigned fetch(struct virtq *vq, enum virtq_direction dir, struct virtq_batch *b)
+{
+	unsigned n = min_u32(split_look(vq), b->max - b->n), before = b->n;
+	struct gmem_window w = {0};
 
 	if (unlikely(virtq_fault_get(vq) != VIRTQ_FAULT_NONE))
 		return 0;
-	for (; n && batch_has_room(b); n--) {
-		/* Not yet looked at, so not yet believed: any place in the table may be loaded early. */
-		if (n > DESC_AHEAD)
-			__builtin_prefetch(&vq->desc[head_at(vq, DESC_AHEAD) & (vq->size - 1)]);
-		if (unlikely(!fetch_one(vq, dir, b, head_at(vq, 0))))
+	while (n) {
+		n -= fetch_plain(vq, dir, b, n, &w);
+		if (likely(n == 0) || !batch_has_room(b) || !fetch_any(vq, dir, b))
 			break;
+		n--;
 	}
 	return b->n - before;
 }
 
-static void log_used(const struct virtq *vq, uint64_t offset, uint64_t len)
+unsigned split_fetch(struct virtq *vq, enum virtq_direction dir, struct virtq_batch *b)
 {
-	if (unlikely(vq->log_used))
-		gmem_dirty(vq->mem, (gpa_t){vq->used_log.v + offset}, len);
-}
-
-static void put_used(struct virtq *vq, uint16_t at, uint32_t id, uint32_t len)
-{
-	unsigned slot = at & (vq->size - 1u);
-
-	vq->used->ring[slot] = (struct vring_used_elem){.id = id, .len = len};
-	log_used(vq, offsetof(struct vring_used, ring) + slot * sizeof(struct vring_used_elem),
-		 sizeof(struct vring_used_elem));
-}
-
-/* The chain's number in the order of fetching is its place in the used ring. */
-void split_complete(struct virtq *vq, const struct virtq_chain *c, uint32_t written_bytes)
-{
-	put_used(vq, c->seq, c->id, written_bytes);
+	return dir == VIRTQ_READABLE   ? fetch(vq, VIRTQ_READABLE, b)
+	       : dir == VIRTQ_WRITABLE ? fetch(vq, VIRTQ_WRITABLE, b)
+				       : fetch(vq, VIRTQ_MIXED, b);
 }
 
 void split_publish(struct virtq *vq, uint16_t upto)
 {
 	__atomic_store_n(&vq->used->idx, upto, __ATOMIC_RELEASE);
-	log_used(vq, offsetof(struct vring_used, idx), sizeof(vq->used->idx));
+	split_log_used(vq, offsetof(struct vring_used, idx), sizeof(vq->used->idx));
 }
 
 void split_return(struct virtq *vq, const struct virtq_chain *c, unsigned n)
 {
 	/* virtio 1.2, 2.7.9: in order, the entry at the beginning of a batch, with the last one's id, stands for all. */
 	if (vq->in_order)
-		put_used(vq, c[0].seq, c[n - 1].id, 0);
+		split_put_used(vq, c[0].seq, c[n - 1].id, 0);
 	else
 		for (unsigned i = 0; i < n; i++)
-			put_used(vq, c[i].seq, c[i].id, 0);
+			split_put_used(vq, c[i].seq, c[i].id, 0);
 	split_publish(vq, (uint16_t)(c[0].seq + n));
 }
 
@@ -167,10 +187,10 @@ bool split_notify_on(struct virtq *vq)
 {
 	if (vq->event_idx) {
 		__atomic_store_n(avail_event(vq), vq->fetched, __ATOMIC_RELAXED);
-		log_used(vq, offsetof(struct vring_used, ring) + vq->size * sizeof(struct vring_used_elem), 2);
+		split_log_used(vq, offsetof(struct vring_used, ring) + vq->size * sizeof(struct vring_used_elem), 2);
 	} else {
 		__atomic_store_n(&vq->used->flags, 0, __ATOMIC_RELAXED);
-		log_used(vq, offsetof(struct vring_used, flags), 2);
+		split_log_used(vq, offsetof(struct vring_used, flags), 2);
 	}
 	/* Our wish must be visible before avail->idx is read again, or both sides could go to sleep. */
 	atomic_thread_fence(memory_order_seq_cst);
@@ -182,7 +202,7 @@ void split_notify_off(struct virtq *vq)
 	if (vq->event_idx)
 		return; /* avail_event stays behind: no notification until it is moved */
 	__atomic_store_n(&vq->used->flags, VRING_USED_F_NO_NOTIFY, __ATOMIC_RELAXED);
-	log_used(vq, offsetof(struct vring_used, flags), 2);
+	split_log_used(vq, offsetof(struct vring_used, flags), 2);
 }
 
 /* virtio 1.2, 2.7.7.2: with EVENT_IDX, interrupt if used_event lies in what was published since the last decision. */

@@ -92,6 +92,8 @@ static int choose_position(struct virtq *vq, const struct virtq_conf *c, struct 
 	return 0;
 }
 
+#define PACKED_AHEAD 16 /* four cache lines */
+
 /* Memory of ours: completed chains, one for each that can be fetched, and a journal if nobody keeps one for us. */
 static int allocate(struct virtq *vq, const struct virtq_conf *c)
 {
@@ -119,6 +121,7 @@ static int start_packed(struct virtq *vq, const struct virtq_conf *c, struct err
 	vq->ring = ring;
 	vq->driver = driver;
 	vq->device = device;
+	vq->desc_ahead = (uint16_t)(PACKED_AHEAD % c->size);
 	if (allocate(vq, c) < 0)
 		return err_set(e, -ENOMEM, NULL, NULL, "out of memory");
 	rc = choose_position(vq, c, e);

@@ -137,6 +137,7 @@ struct virtq {
 	gpa_t event_log;        /* packed: of device */
 	uint16_t size;
 	bool packed, in_order, log_used, event_idx, indirect;
+	uint16_t desc_ahead; /* packed: so many descriptors ahead are loaded */
 	uint16_t pending_mask;
 	struct virtq_pending *pending; /* packed: by sequence number */
 	struct virtq_journal *journal; /* packed: never NULL */
@@ -219,7 +220,7 @@ void virtq_unfetch(struct virtq *vq, struct virtq_batch *b, unsigned n);
 
 /* @c is done, @written_bytes of it having been written. Not visible before it is published. @more: it and the next
  * become visible at once (a frame in several buffers), at most VIRTQ_JOURNAL_ENTRIES in a packed ring. */
-void virtq_complete(struct virtq *vq, const struct virtq_chain *c, uint32_t written_bytes, bool more);
+static inline void virtq_complete(struct virtq *vq, const struct virtq_chain *c, uint32_t written_bytes, bool more);
 
 /* Show the guest all chains before sequence number @upto; all must be completed. */
 void virtq_publish(struct virtq *vq, uint16_t upto);
@@ -249,4 +250,31 @@ void virtq_break(struct virtq *vq, enum virtq_fault f);
 static inline enum virtq_fault virtq_fault_get(const struct virtq *vq)
 {
 	return atomic_load_explicit(&((struct virtq *)vq)->fault, memory_order_relaxed);
+}
+
+/* ---- inline halves ---- */
+
+static inline void split_log_used(const struct virtq *vq, uint64_t offset, uint64_t len)
+{
+	if (unlikely(vq->log_used))
+		gmem_dirty(vq->mem, (gpa_t){vq->used_log.v + offset}, len);
+}
+
+static inline void split_put_used(struct virtq *vq, uint16_t at, uint32_t id, uint32_t len)
+{
+	unsigned slot = at & (vq->size - 1u);
+
+	vq->used->ring[slot] = (struct vring_used_elem){.id = id, .len = len};
+	split_log_used(vq, offsetof(struct vring_used, ring) + slot * sizeof(struct vring_used_elem),
+		       sizeof(struct vring_used_elem));
+}
+
+static inline void virtq_complete(struct virtq *vq, const struct virtq_chain *c, uint32_t written_bytes, bool more)
+{
+	/* A chain's number in the order of fetching is its place in a split ring's used ring. */
+	if (!vq->packed)
+		split_put_used(vq, c->seq, c->id, written_bytes);
+	else
+		vq->pending[c->seq & vq->pending_mask] = (struct virtq_pending){
+			.at = c->at, .end = c->end, .id = c->id, .more = more, .len = written_bytes};
 }

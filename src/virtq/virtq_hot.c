@@ -29,14 +29,6 @@ void virtq_unfetch(struct virtq *vq, struct virtq_batch *b, unsigned n)
 		vq->avail_at = b->chain[b->n].at;
 }
 
-void virtq_complete(struct virtq *vq, const struct virtq_chain *c, uint32_t written_bytes, bool more)
-{
-	if (vq->packed)
-		packed_complete(vq, c, written_bytes, more);
-	else
-		split_complete(vq, c, written_bytes);
-}
-
 void virtq_publish(struct virtq *vq, uint16_t upto)
 {
 	if (vq->published == upto)

@@ -40,17 +40,9 @@ static inline bool virtq_fail(struct virtq *vq, enum virtq_fault f)
 	return false;
 }
 
-/* The usual chain is one buffer in one region. Adds it to @b and starts to load its first lines; false: it is not of
- * that kind (or wrong), and the long way must be taken. The caller has checked direction and flags, and sets the rest
- * of the chain. */
-static inline bool batch_add_buffer(struct virtq *vq, struct virtq_batch *b, enum virtq_direction dir, gpa_t gpa,
-				    uint32_t len)
+/* Start to load the lines of a buffer that are used at once: the header and the beginning of the frame. */
+static force_inline void prefetch_buffer(const struct gspan *s, enum virtq_direction dir)
 {
-	struct virtq_chain *c = &b->chain[b->n];
-	struct gspan *s = &b->span[b->n_spans];
-
-	if (unlikely(!gmem_span(vq->mem, gpa, len, s)) || unlikely(s->len != len))
-		return false;
 	if (dir == VIRTQ_WRITABLE) {
 		__builtin_prefetch(s->p, 1);
 		__builtin_prefetch(s->p + CACHE_LINE, 1);
@@ -58,11 +50,6 @@ static inline bool batch_add_buffer(struct virtq *vq, struct virtq_batch *b, enu
 		__builtin_prefetch(s->p);
 		__builtin_prefetch(s->p + CACHE_LINE);
 	}
-	c->n_spans = 1;
-	c->n_readable = dir != VIRTQ_WRITABLE;
-	c->len = len;
-	b->n_spans++;
-	return true;
 }
 
 /* May a chain of any length be added? */
@@ -79,7 +66,6 @@ bool walk_table(struct walk *w, gpa_t gpa, uint32_t len, uint16_t flags, bool li
 /* split_hot.c */
 unsigned split_look(struct virtq *vq);
 unsigned split_fetch(struct virtq *vq, enum virtq_direction dir, struct virtq_batch *b);
-void split_complete(struct virtq *vq, const struct virtq_chain *c, uint32_t written_bytes);
 void split_publish(struct virtq *vq, uint16_t upto);
 void split_return(struct virtq *vq, const struct virtq_chain *c, unsigned n);
 bool split_notify_on(struct virtq *vq);
@@ -89,7 +75,6 @@ bool split_wants_interrupt(const struct virtq *vq);
 /* packed_hot.c */
 unsigned packed_look(struct virtq *vq);
 unsigned packed_fetch(struct virtq *vq, enum virtq_direction dir, struct virtq_batch *b);
-void packed_complete(struct virtq *vq, const struct virtq_chain *c, uint32_t written_bytes, bool more);
 void packed_publish(struct virtq *vq, uint16_t upto);
 void packed_return(struct virtq *vq, const struct virtq_chain *c, unsigned n);
 bool packed_notify_on(struct virtq *vq);
