@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "virtq/journal.h"
+
+#define AT_MASK 0x7fff /* the entry, without the wrap counter */
+
+static bool entries_valid(const struct virtq_journal *j, unsigned size)
+{
+	for (unsigned i = 0; i < j->n; i++)
+		if (j->used[i].pos >= size)
+			return false;
+	return true;
+}
+
+bool virtq_journal_valid(const struct virtq_journal *j, unsigned size)
+{
+	if (j->live > 1 || j->reserved || (j->at & AT_MASK) >= size)
+		return false;
+	if (j->n == 0)
+		return true; /* what is left of an intent that was carried out does not matter */
+	return j->n <= VIRTQ_JOURNAL_ENTRIES && j->n <= size && (j->from & AT_MASK) < size &&
+	       (j->to & AT_MASK) < size && entries_valid(j, size);
+}
