@@ -5,6 +5,7 @@
 
 #include "base/base.h"
 #include "gmem/gmem.h"
+#include "virtq/journal.h"
 
 /* A virtqueue seen from the device (virtio 1.2, section 2.7 "Split Virtqueues").
  *
@@ -75,9 +76,10 @@ struct virtq_conf {
 	uva_t desc, avail, used; /* as in SET_VRING_ADDR */
 	bool log_used;           /* VHOST_VRING_F_LOG: mark writes to the used ring at used_log */
 	gpa_t used_log;
-	bool event_idx; /* VIRTIO_F_EVENT_IDX */
-	bool indirect;  /* VIRTIO_F_INDIRECT_DESC */
-	int call_fd;    /* eventfd that interrupts the guest, or -1; stays the caller's */
+	bool event_idx;                /* VIRTIO_F_EVENT_IDX */
+	bool indirect;                 /* VIRTIO_F_INDIRECT_DESC */
+	int call_fd;                   /* eventfd that interrupts the guest, or -1; stays the caller's */
+	struct virtq_journal *journal; /* where the ring stands, for the next flued; unchecked; NULL: not kept */
 };
 
 struct virtq {
