@@ -161,9 +161,12 @@ static int map(struct state *s, struct err *e)
 
 /* ---- records ---- */
 
+#define NUMBER_MAX (UINT64_MAX / 2)
+
 static bool is_good(const struct state_record *r)
 {
-	return r->crc == state_record_crc(r) && r->number && r->number != UINT64_MAX && r->name[0] &&
+	/* No count gets as far as NUMBER_MAX, so the next one is always higher. */
+	return r->crc == state_record_crc(r) && r->number && r->number < NUMBER_MAX && r->name[0] &&
 	       memchr(r->name, 0, sizeof(r->name));
 }
 
