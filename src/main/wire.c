@@ -9,17 +9,29 @@
 #include "gmem/gmem.h"
 #include "port/packet.h"
 #include "port/tap.h"
+#include "state/state.h"
 
 /* The parts of this process; ports' callbacks have no other way to find them. */
 static struct {
 	struct fwd *fwd;
 	struct workers *workers;
+	struct state *state; /* or NULL */
 	int attention_fd;
 	struct port_host host;
 	struct frame_batch batch; /* of frames the control thread sends */
 } parts = {.attention_fd = -1};
 
 /* ---- the kinds of ports ---- */
+
+static struct port *guest_make(const struct port_conf *c, const struct port_host *host, struct err *e)
+{
+	return guest_wire_new(c, host, parts.state, e);
+}
+
+static void guest_forget(const char *name)
+{
+	state_port_forget(parts.state, name);
+}
 
 static struct port *tap_make(const struct port_conf *c, const struct port_host *host, struct err *e)
 {
@@ -34,10 +46,11 @@ static struct port *packet_make(const struct port_conf *c, const struct port_hos
 }
 
 static const struct port_kind kinds[CONF_KIND_N] = {
-	[CONF_GUEST] = {guest_wire_new},
-	[CONF_TAP] = {tap_make},
-	[CONF_PACKET] = {packet_make},
+	[CONF_GUEST] = {.make = guest_make, .forget = guest_forget},
+	[CONF_TAP] = {.make = tap_make},
+	[CONF_PACKET] = {.make = packet_make},
 };
+static_assert(STATE_PORTS >= PORTS_MAX && STATE_NAME_BYTES >= PORT_NAME_MAX, "each port can have a slot");
 
 /* ---- what ports ask of the rest ---- */
 
@@ -124,10 +137,11 @@ static void stop_parts(void)
 	fwd_free(parts.fwd);
 }
 
-struct model *wire_new(const struct conf *c, struct event_base *events, struct err *e)
+struct model *wire_new(const struct conf *c, struct state *state, struct event_base *events, struct err *e)
 {
 	struct model *m = NULL;
 
+	parts.state = state;
 	if (start_parts(c, events, e) == 0) {
 		m = model_new(&(struct model_parts){
 			.fwd = parts.fwd,

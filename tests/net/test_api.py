@@ -484,7 +484,7 @@ def test_the_socket_is_for_its_owner_and_group_by_default(switch):
 def test_the_socket_is_gone_after_an_orderly_end(switch):
     switch.add("vm1")
     switch.stop()
-    assert sorted(os.listdir(switch.run_dir)) == ["flued.log"]
+    assert sorted(os.listdir(switch.run_dir)) == ["flued.log", "flued.state"]
     assert switch.stop_s < 1
     switch.start()
 
