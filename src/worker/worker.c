@@ -17,6 +17,7 @@
 #include "worker/worker_priv.h"
 
 #define LOOK_EVERY_US 10 /* how late a sleeping queue may be noticed while others keep its worker busy */
+#define WAKE_US       5  /* from a sender's kick to our poll, about */
 
 const char *work_stage_name(enum work_stage s)
 {
@@ -105,6 +106,12 @@ static struct worker *worker_new(struct workers *group, unsigned index, int cpu,
 	return w;
 }
 
+void workers_set_pace(struct workers *group, unsigned spin_us, unsigned gather_us)
+{
+	atomic_store_explicit(&group->spin_cycles, cycles_of_ns(spin_us * NS_PER_US), memory_order_relaxed);
+	atomic_store_explicit(&group->gather_cycles, cycles_of_ns(gather_us * NS_PER_US), memory_order_relaxed);
+}
+
 struct workers *workers_new(const struct workers_conf *conf, struct fwd *fwd, int attention_fd, struct err *e)
 {
 	struct workers *group = calloc(1, sizeof(*group));
@@ -114,7 +121,8 @@ struct workers *workers_new(const struct workers_conf *conf, struct fwd *fwd, in
 		return NULL;
 	}
 	cycles_init();
-	group->spin_cycles = cycles_of_ns(conf->spin_us * NS_PER_US);
+	group->wake_cycles = cycles_of_ns(WAKE_US * NS_PER_US);
+	workers_set_pace(group, conf->spin_us, conf->gather_us);
 	group->look_cycles = cycles_of_ns(LOOK_EVERY_US * NS_PER_US);
 	group->attention_fd = attention_fd;
 	for (; group->n < conf->n; group->n++) {

@@ -7,8 +7,8 @@
 #include "port/port.h"
 
 /* Workers: pinned threads that take batches from the queues they own, have them forwarded, and return them. A queue
- * that stays empty for spin_us is put to sleep (its notification armed); a worker without a queue awake sleeps in
- * epoll_wait (design D12).
+ * that stays empty is put to sleep (its notification armed), after spin_us or sooner if watching it for so long does
+ * not pay; a worker without a queue awake sleeps in epoll_wait (design D12).
  *
  * Thread: everything here is called by the control thread.
  */
@@ -17,15 +17,21 @@ struct workers;
 struct workers_conf {
 	unsigned n;           /* 1 .. WORKERS_MAX */
 	int cpu[WORKERS_MAX]; /* to pin to; -1: not pinned */
-	unsigned spin_us;     /* an empty queue is polled this long before it sleeps */
+	unsigned spin_us;     /* an empty queue is polled this long at most before it sleeps */
+	unsigned gather_us;   /* under load a queue is left alone this long at most, for a batch to gather; 0: never */
 };
-#define WORKER_SPIN_US_DEFAULT 20
-#define WORKER_SPIN_US_MAX     1000000
+#define WORKER_SPIN_US_DEFAULT   20
+#define WORKER_SPIN_US_MAX       1000000
+#define WORKER_GATHER_US_DEFAULT 2
+#define WORKER_GATHER_US_MAX     1000
 
 /* Start the threads. @attention_fd (an eventfd) is written when some port asked for attention. NULL: *e says why. */
 struct workers *workers_new(const struct workers_conf *conf, struct fwd *fwd, int attention_fd, struct err *e);
 /* Stop and join. All queues must have been removed. */
 void workers_free(struct workers *group);
+
+/* From the next round of each worker on. */
+void workers_set_pace(struct workers *group, unsigned spin_us, unsigned gather_us);
 
 /* Give receive queue @q of @p to the worker with the fewest queues. @poll_fd as in struct port_host. */
 int workers_queue_add(struct workers *group, struct port *p, unsigned q, int poll_fd, struct err *e);

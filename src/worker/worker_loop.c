@@ -24,7 +24,7 @@ static void wake_queue(struct worker *w, struct work_queue *wq)
 		return;
 	wq->port->ops->rx_wake(wq->port, wq->q);
 	wq->awake = true;
-	wq->busy_at = w->lap_at;
+	pace_woken(&wq->pace, w->lap_at);
 }
 
 /* The events name no queue for certain when the list may have changed, and queues been freed, since they were asked
@@ -96,42 +96,67 @@ static unsigned serve(struct worker *w, struct work_queue *wq)
 	uint64_t began = w->lap_at;
 	unsigned n = worker_poll(w, wq);
 
-	if (n == 0)
+	if (n == 0) {
+		pace_found_none(&wq->pace);
 		return 0;
+	}
 	flush_touched(w);
 	if (wq->port->ops->rx_flush)
 		wq->port->ops->rx_flush(wq->port, wq->q);
 	lap_to(w, STAGE_NOTIFICATION);
-	wq->busy_at = w->lap_at;
+	pace_found(&wq->pace, &w->pace, n, began, w->lap_at);
 	count(&wq->busy_cycles, w->lap_at - began);
 	return n;
 }
 
 static bool falls_asleep(const struct worker *w, struct work_queue *wq)
 {
-	if (wq->poll_fd < 0 || w->lap_at - wq->busy_at < w->group->spin_cycles ||
+	if (wq->poll_fd < 0 || !pace_may_sleep(&wq->pace, &w->pace, w->lap_at) ||
 	    wq->port->ops->rx_sleep(wq->port, wq->q))
 		return false;
 	wq->awake = false;
 	return true;
 }
 
+static void let_time_pass(struct worker *w)
+{
+	cpu_relax();
+	lap_to(w, STAGE_EMPTY);
+}
+
+/* Settings may change at any time; within a round they do not. */
+static void read_settings(struct worker *w)
+{
+	w->pace = (struct pace_conf){
+		.spin = atomic_load_explicit(&w->group->spin_cycles, memory_order_relaxed),
+		.wake = w->group->wake_cycles,
+		.gather = atomic_load_explicit(&w->group->gather_cycles, memory_order_relaxed),
+	};
+}
+
 /* One pass over the queues that are awake. Returns how many still are. */
 static unsigned poll_queues(struct worker *w, struct work_list *list)
 {
-	unsigned awake = 0, frames = 0;
+	unsigned awake = 0, polled = 0, frames = 0;
 
+	read_settings(w);
 	for (unsigned i = 0; i < list->n; i++) {
 		struct work_queue *wq = list->queue[i];
 		unsigned n;
 
 		if (!wq->awake)
 			continue;
+		awake++;
+		if (!pace_may_poll(&wq->pace, w->lap_at))
+			continue;
 		n = serve(w, wq);
+		polled++;
 		frames += n;
-		if (n || !falls_asleep(w, wq))
-			awake++;
+		if (n == 0 && falls_asleep(w, wq))
+			awake--;
 	}
+	if (polled == 0) /* everybody is gathering */
+		let_time_pass(w);
 	count(&w->rounds, 1);
 	count(&w->busy_rounds, frames > 0);
 	return awake;

@@ -5,12 +5,14 @@
 #include <stdatomic.h>
 
 #include "base/cycles.h"
+#include "worker/pace.h"
 #include "worker/worker.h"
 
 /* Private to src/worker. Times are in cycles (base/cycles.h) unless their name says otherwise. */
 
 /* A receive queue as its worker sees it.
- * AWAKE:  polled in every round. After spin_cycles without a frame it asks for a wake-up (rx_sleep) and goes to sleep.
+ * AWAKE:  polled in every round that its pace allows. When it was quiet for long enough it asks for a wake-up
+ *         (rx_sleep) and goes to sleep.
  * ASLEEP: not touched until its poll descriptor reports something. */
 struct work_queue {
 	/* constant */
@@ -19,7 +21,7 @@ struct work_queue {
 	int poll_fd; /* -1: never sleeps */
 	/* the worker; others read (relaxed) */
 	cache_aligned _Atomic bool awake;
-	uint64_t busy_at; /* when a frame was last found here */
+	struct pace pace;
 	_Atomic uint64_t polls, busy_polls, frames, busy_cycles;
 };
 
@@ -48,13 +50,17 @@ struct worker {
 	_Atomic uint64_t asleep;         /* cycles in sleeps that have ended */
 	_Atomic uint64_t asleep_since;   /* 0: is not asleep */
 	uint64_t lap_at;                 /* the end of the last stage */
+	struct pace_conf pace;           /* as of this round */
 	struct fwd_work work;
 	struct frame_batch batch;
 };
 
 struct workers {
 	unsigned n;
-	uint64_t spin_cycles;
+	/* control writes, workers read (relaxed) */
+	_Atomic uint64_t spin_cycles, gather_cycles;
+	/* constant */
+	uint64_t wake_cycles;
 	uint64_t look_cycles; /* how often a busy worker asks epoll about those who sleep */
 	int attention_fd;
 	struct worker *w[WORKERS_MAX];

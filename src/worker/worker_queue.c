@@ -53,7 +53,8 @@ int workers_queue_add(struct workers *group, struct port *p, unsigned q, int pol
 
 	if (!wq)
 		return err_set(e, -ENOMEM, NULL, NULL, "out of memory");
-	*wq = (struct work_queue){.port = p, .q = q, .poll_fd = poll_fd, .awake = true, .busy_at = cycles_now()};
+	*wq = (struct work_queue){.port = p, .q = q, .poll_fd = poll_fd, .awake = true};
+	pace_init(&wq->pace, &(struct pace_conf){.spin = group->spin_cycles}, cycles_now());
 	list = list_with(w->list, wq);
 	if (!list || (poll_fd >= 0 && epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, poll_fd, &event) < 0)) {
 		int rc = list ? -errno : -ENOMEM;
