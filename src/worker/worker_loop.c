@@ -82,7 +82,7 @@ static void flush_touched(struct worker *w)
 	for (unsigned i = 0; i < PORTS_MAX / 64; i++) {
 		while (w->work.touched.bits[i]) {
 			unsigned id = i * 64 + (unsigned)__builtin_ctzll(w->work.touched.bits[i]);
-			struct port *p = fwd_port(w->fwd, id);
+			struct port *p = fwd_port(w->group->fwd, id);
 
 			w->work.touched.bits[i] &= w->work.touched.bits[i] - 1;
 			if (p && p->ops->tx_flush)
@@ -179,11 +179,19 @@ static void look_for_faults(struct worker *w, unsigned *seen)
 		return;
 	*seen = now;
 	for (unsigned id = 0; id < PORTS_MAX; id++) {
-		struct port *p = fwd_port(w->fwd, id);
+		struct port *p = fwd_port(w->group->fwd, id);
 
 		if (p)
 			port_attention(p);
 	}
+}
+
+static uint64_t own_cpu_ns(void)
+{
+	struct timespec ts;
+
+	return clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts) < 0 ? 0
+							       : (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
 }
 
 void *worker_main(void *arg)
@@ -211,5 +219,6 @@ void *worker_main(void *arg)
 		}
 	}
 	rcu_unregister_thread();
+	w->cpu_ns_before += own_cpu_ns();
 	return NULL;
 }
