@@ -88,7 +88,7 @@ def test_json_is_the_api_s_own(switch):
     assert as_json(switch, "fdb", "show") == switch.api("GET", "/v1/fdb")
     assert as_json(switch, "stats") == switch.api("GET", "/v1/ports")
     assert as_json(switch, "stats", "vm1") == switch.port("vm1")
-    assert as_json(switch, "stats", "--cycles").keys() == {"workers"}
+    assert as_json(switch, "stats", "--cycles").keys() == {"workers", "queue_moves"}
     assert as_json(switch, "status").keys() == switch.status().keys()
     assert json.loads(switch.cli("port", "show", "--json").stdout) == switch.api("GET", "/v1/ports")
 
@@ -129,7 +129,7 @@ def test_a_key_that_is_none_is_named_with_those_there_are(switch):
     [
         [], ["fly"], ["port"], ["port", "fly"], ["port", "add"], ["port", "set", "vm1"], ["port", "del"], ["port", "del", "a", "b"],
         ["port", "add", "vm1", "mtu"], ["port", "add", "vm1", "=5"], ["port", "show", "a", "b"], ["fdb"], ["fdb", "drop"],
-        ["stats", "a", "b"], ["stats", "--cycle"], ["top", "-x"], ["top", "-d", "0"], ["top", "-d", "soon"], ["top", "-n", "-1"], ["qemu"], ["status", "x"],
+        ["stats", "a", "b"], ["stats", "--cycle"], ["switch"], ["switch", "set"], ["switch", "set", "workers"], ["top", "-x"], ["top", "-d", "0"], ["top", "-d", "soon"], ["top", "-n", "-1"], ["qemu"], ["status", "x"],
         ["doctor", "x"], ["--unknown"],
     ],
 )  # fmt: skip
