@@ -134,6 +134,16 @@ static void no_wake_up_is_lost_on_the_way(void **state)
 	down();
 }
 
+static bool nothing_pends(uint64_t unused)
+{
+	(void)unused;
+	for (unsigned s = 0; s < 2; s++)
+		for (unsigned q = 0; q < QUEUES_MAX; q++)
+			if (atomic_load(&source[s]->q[q].pending))
+				return false;
+	return true;
+}
+
 static void workers_come_and_go_under_load(void **state)
 {
 	atomic_bool stop = false;
@@ -156,10 +166,8 @@ static void workers_come_and_go_under_load(void **state)
 	}
 	atomic_store(&stop, true);
 	pthread_join(thread, NULL);
-	assert_true(comes_true(all_asleep, 0));
+	assert_true(comes_true(nothing_pends, 0)); /* whoever was told of it is perhaps just getting up */
 	for (unsigned s = 0; s < 2; s++) {
-		for (unsigned q = 0; q < QUEUES_MAX; q++)
-			assert_int_equal(source[s]->q[q].pending, 0);
 		port_totals(&source[s]->port, &t);
 		rx += t.rx_frames;
 	}

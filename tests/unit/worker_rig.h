@@ -82,8 +82,8 @@ static inline void source_rx_done(struct port *p, unsigned index)
 	struct source_queue *q = &((struct source *)p)->q[index];
 
 	enter((struct source *)p, q);
-	atomic_fetch_sub(&q->pending, q->lent);
 	atomic_fetch_add(&q->taken, q->lent);
+	atomic_fetch_sub(&q->pending, q->lent);
 	q->lent = lent_now = 0;
 	leave(q);
 }
