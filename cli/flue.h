@@ -65,6 +65,8 @@ json_t *keys_of(const char *subject, int n, char **word);
 
 /* ---- cycles.c: `flue stats --cycles`. Returns an exit status. ---- */
 int stats_cycles(const struct cli *cli);
+/* Cycles that a worker of /v1/workers spent on frames: all stages but the empty one. NULL: 0. */
+double busy_cycles(const json_t *worker);
 
 /* ---- commands: argv[0] is the command's own name. They return an exit status ---- */
 

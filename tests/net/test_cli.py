@@ -253,6 +253,7 @@ def test_top_tells_rates_once(switch, attach):
     assert rates["vm1"]["drops_per_s"] == 0 and rates["vm1"]["state"] == "up"
     assert [w["id"] for w in told["workers"]] == [w["id"] for w in switch.status()["workers"]]
     assert all(0 <= w["cpu_percent"] <= 110 for w in told["workers"])
+    assert all(0 <= w["busy_percent"] <= 110 for w in told["workers"])
 
 
 def test_top_prints_rounds_without_a_terminal(switch):
