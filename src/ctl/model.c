@@ -35,6 +35,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd, (void)what;
 	fwd_age(m->parts.fwd);
+	workers_balance(m->parts.workers);
 	/* A mark that this very thread made (a frame of our own found a broken ring) wakes nobody. */
 	attend_marked(m);
 }

@@ -64,7 +64,7 @@ static int load_conf(struct flued *f, struct err *e)
 	if (rc == 0 && sched_getaffinity(0, sizeof(allowed), &allowed) < 0)
 		rc = err_set(e, -errno, NULL, NULL, "cannot learn which CPUs there are: %s", strerror(errno));
 	if (rc == 0)
-		rc = conf_workers(&f->conf.workers, &allowed, e);
+		rc = conf_workers(&f->conf, &allowed, e);
 	if (rc < 0)
 		tell(f->options.config, line, e);
 	return rc;
