@@ -48,13 +48,17 @@ static bool open_port(struct load *l, unsigned i)
 	return false;
 }
 
+/* No more frames on their way than the partner's buffers hold, whatever queue the switch picks. */
 static void open_streams(struct load *l)
 {
-	for (unsigned s = 0; s < load_streams(l); s++) {
-		struct front_queue *tx = front_tx_queue(l->port[s / l->conf.pairs], s % l->conf.pairs);
+	const unsigned pairs = l->conf.pairs;
 
-		l->stream[s].tx = tx;
-		l->stream[s].credit = min_u32(l->conf.flight / l->conf.pairs, front_tx_slots(tx));
+	for (unsigned s = 0; s < load_streams(l); s++) {
+		const struct front_queue *rx = front_rx_queue(l->port[load_partner(l, s)], 0);
+		const unsigned most = min_u32(l->conf.flight, front_rx_frames(rx)) / pairs;
+
+		l->stream[s].tx = front_tx_queue(l->port[s / pairs], s % pairs);
+		l->stream[s].credit = min_u32(most, front_tx_slots(l->stream[s].tx));
 	}
 }
 

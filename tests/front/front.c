@@ -316,6 +316,11 @@ unsigned front_tx_pending(const struct front_queue *q)
 	return (unsigned)q->slots - (uint16_t)(q->free_in - q->free_out);
 }
 
+unsigned front_rx_frames(const struct front_queue *q)
+{
+	return q->mergeable ? q->slots / front_pieces(q, q->frame_bytes + FRONT_HEADER_BYTES) : q->slots;
+}
+
 unsigned front_rx_burst(struct front_queue *q, struct front_frame *frame, unsigned max)
 {
 	return ops(q)->burst(q, frame, max);

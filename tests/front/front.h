@@ -89,6 +89,8 @@ void front_tx_post(struct front_queue *q, const struct front_frame *frame, unsig
 /* Posted and not yet taken back (as of the last claim). */
 unsigned front_tx_pending(const struct front_queue *q);
 
+/* How many of the longest frames its buffers hold: more on their way may be dropped. */
+unsigned front_rx_frames(const struct front_queue *q);
 /* Receiving: up to @max frames; they may be looked at until front_rx_return(), which gives all of them back. */
 unsigned front_rx_burst(struct front_queue *q, struct front_frame *frame, unsigned max);
 void front_rx_return(struct front_queue *q);
