@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "ctl/conf.h"
+#include "main/resume.h"
 #include "main/wire.h"
 #include "port/guest.h"
 #include "state/state.h"
@@ -151,6 +152,7 @@ static void link_free(void *arg)
 {
 	struct guest_wire *w = arg;
 
+	resume_settled(guest_port(w->guest));
 	vhost_free(w->vhost);
 	release(w);
 }
@@ -190,5 +192,7 @@ struct port *guest_wire_new(const struct port_conf *c, const struct port_host *h
 					 .memory = link_memory,
 					 .free = link_free,
 				 });
+	if (w->saved && w->saved->agreed.bound)
+		resume_expect(guest_port(w->guest));
 	return guest_port(w->guest);
 }

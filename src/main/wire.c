@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "gmem/gmem.h"
+#include "main/resume.h"
 #include "port/packet.h"
 #include "port/tap.h"
 #include "state/state.h"
@@ -54,19 +55,27 @@ static_assert(STATE_PORTS >= PORTS_MAX && STATE_NAME_BYTES >= PORT_NAME_MAX, "ea
 
 /* ---- what ports ask of the rest ---- */
 
-static int host_queue_add(struct port *p, unsigned q, int poll_fd, struct err *e)
+static int give_to_workers(struct port *p, unsigned q, int poll_fd, struct err *e)
 {
 	return workers_queue_add(parts.workers, p, q, poll_fd, e);
 }
 
+static int host_queue_add(struct port *p, unsigned q, int poll_fd, struct err *e)
+{
+	return resume_hold(p, q, poll_fd) ? 0 : give_to_workers(p, q, poll_fd, e);
+}
+
 static void host_queue_remove(struct port *p, unsigned q)
 {
-	workers_queue_remove(parts.workers, p, q);
+	if (!resume_drop(p, q))
+		workers_queue_remove(parts.workers, p, q);
 }
 
 static void host_link_changed(struct port *p)
 {
 	fwd_link_changed(parts.fwd, p);
+	if (p->up)
+		resume_settled(p);
 }
 
 static void publish_and_flush(const struct port_set *touched)
@@ -125,11 +134,12 @@ static int start_parts(const struct conf *c, struct event_base *events, struct e
 	if (parts.attention_fd < 0)
 		return err_set(e, -errno, NULL, NULL, "cannot make an eventfd: %s", strerror(errno));
 	parts.workers = workers_new(&c->workers, parts.fwd, parts.attention_fd, e);
-	return parts.workers ? 0 : e->code;
+	return parts.workers ? resume_init(events, give_to_workers, e) : e->code;
 }
 
 static void stop_parts(void)
 {
+	resume_fini();
 	if (parts.workers)
 		workers_free(parts.workers);
 	if (parts.attention_fd >= 0)
