@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <poll.h>
@@ -157,6 +158,17 @@ static void start(struct verify *v)
 	release(v);
 }
 
+/* The socket of a back end that is just dying may take a connection that nobody serves. */
+static int reconnect(struct front *f, struct err *e)
+{
+	int r;
+
+	do
+		r = front_reconnect(f, e);
+	while (r == -ECONNRESET || r == -EPIPE);
+	return r;
+}
+
 static void restart(struct verify *v)
 {
 	struct err e = {0};
@@ -168,7 +180,7 @@ static void restart(struct verify *v)
 	look_for_faults(v);
 	report(v, "down");
 	for (unsigned i = 0; i < 2; i++)
-		if (front_reconnect(v->front[i], &e) < 0)
+		if (reconnect(v->front[i], &e) < 0)
 			failed(v, e.text);
 	release(v);
 }
