@@ -16,12 +16,14 @@ static const struct command {
 	int (*run)(const struct cli *cli, int argc, char **argv);
 } commands[] = {
 	{"status", "", "flued, its workers and its address table", cmd_status},
+	{"switch", "set KEY=VALUE...", "change ageing_s, workers, spin_us, gather_us while it runs", cmd_switch},
 	{"port", "add NAME [KEY=VALUE...]", "make a port (keys: man flue.yaml)", cmd_port},
 	{"port", "set NAME KEY=VALUE...", "change it while it runs", cmd_port},
 	{"port", "del NAME", "remove it", cmd_port},
 	{"port", "show [NAME]", "all ports, or everything about one", cmd_port},
 	{"fdb", "show|flush", "learned and configured addresses", cmd_fdb},
 	{"stats", "[NAME]", "counters, and drops by reason", cmd_stats},
+	{"stats", "--cycles", "what a frame costs, by stage, and what queues take", cmd_stats},
 	{"top", "[-d SECONDS] [-n ROUNDS]", "rates, refreshed", cmd_top},
 	{"qemu", "PORT", "how to start a VM on this port: QEMU, libvirt, cloud-hypervisor", cmd_qemu},
 	{"doctor", "", "check this host and say what to do", cmd_doctor},
