@@ -246,8 +246,8 @@ static int start_ring(struct front *f, unsigned i, struct err *e)
 	return r;
 }
 
-/* Those that are held until front_release(), or all others. Enabled first: what is in a transmit ring that is started and
- * not yet enabled is thrown away. */
+/* Those that are held until front_release(), or all others. Enabled first: what is in a transmit ring that is started
+ * but not enabled is thrown away. */
 static int start_rings(struct front *f, bool held, struct err *e)
 {
 	const unsigned first = held ? 1 : 0, step = f->conf.hold ? 2 : 1;

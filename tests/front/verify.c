@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <poll.h>
@@ -48,8 +49,7 @@ static const char usage[] =
 	"  --ring N               entries of each ring (256)\n"
 	"  --window N             frames on their way in each direction at most (what a ring has room for)\n"
 	"  --stuck-ms N           no progress for so long is a failure (10000)\n"
-	"  --packed, --mergeable, --indirect, --event-idx, --in-order    features, required\n"
-	"  --inflight             let the back end keep notes in our memory\n";
+	"  --packed, --mergeable, --indirect, --event-idx, --in-order    features, required\n";
 
 static void failed(const struct verify *v, const char *why)
 {
@@ -157,6 +157,17 @@ static void start(struct verify *v)
 	release(v);
 }
 
+/* The socket of a back end that is just dying may take a connection that nobody serves. */
+static int reconnect(struct front *f, struct err *e)
+{
+	int r;
+
+	do
+		r = front_reconnect(f, e);
+	while (r == -ECONNRESET || r == -EPIPE);
+	return r;
+}
+
 static void restart(struct verify *v)
 {
 	struct err e = {0};
@@ -168,7 +179,7 @@ static void restart(struct verify *v)
 	look_for_faults(v);
 	report(v, "down");
 	for (unsigned i = 0; i < 2; i++)
-		if (front_reconnect(v->front[i], &e) < 0)
+		if (reconnect(v->front[i], &e) < 0)
 			failed(v, e.text);
 	release(v);
 }
@@ -229,39 +240,14 @@ static void finish(struct verify *v)
 	}
 }
 
-enum {
-	CONNECT = 1,
-	LISTEN,
-	LEAST,
-	MOST,
-	PIECE,
-	RING,
-	WINDOW,
-	STUCK,
-	PACKED,
-	MERGEABLE,
-	INDIRECT,
-	EVENT,
-	ORDER,
-	INFLIGHT
-};
-
 static const struct option options[] = {
-	{"connect", required_argument, NULL, CONNECT},
-	{"listen", required_argument, NULL, LISTEN},
-	{"least", required_argument, NULL, LEAST},
-	{"most", required_argument, NULL, MOST},
-	{"piece", required_argument, NULL, PIECE},
-	{"ring", required_argument, NULL, RING},
-	{"window", required_argument, NULL, WINDOW},
-	{"stuck-ms", required_argument, NULL, STUCK},
-	{"packed", no_argument, NULL, PACKED},
-	{"mergeable", no_argument, NULL, MERGEABLE},
-	{"indirect", no_argument, NULL, INDIRECT},
-	{"event-idx", no_argument, NULL, EVENT},
-	{"in-order", no_argument, NULL, ORDER},
-	{"inflight", no_argument, NULL, INFLIGHT},
-	{NULL, 0, NULL, 0},
+	{"connect", required_argument, NULL, 'c'}, {"listen", required_argument, NULL, 'l'},
+	{"least", required_argument, NULL, 'm'},   {"most", required_argument, NULL, 'M'},
+	{"piece", required_argument, NULL, 'p'},   {"ring", required_argument, NULL, 'r'},
+	{"window", required_argument, NULL, 'w'},  {"stuck-ms", required_argument, NULL, 's'},
+	{"packed", no_argument, NULL, 'P'},        {"mergeable", no_argument, NULL, 'R'},
+	{"indirect", no_argument, NULL, 'I'},      {"event-idx", no_argument, NULL, 'E'},
+	{"in-order", no_argument, NULL, 'O'},      {NULL, 0, NULL, 0},
 };
 
 static void misused(void)
@@ -293,15 +279,15 @@ static void add_front(struct verify *v, const char *path, bool listen)
 static uint64_t feature(int option)
 {
 	switch (option) {
-	case PACKED:
+	case 'P':
 		return FRONT_F_RING_PACKED;
-	case MERGEABLE:
+	case 'R':
 		return FRONT_F_MRG_RXBUF;
-	case INDIRECT:
+	case 'I':
 		return FRONT_F_INDIRECT_DESC;
-	case EVENT:
+	case 'E':
 		return FRONT_F_EVENT_IDX;
-	case ORDER:
+	case 'O':
 		return FRONT_F_IN_ORDER;
 	default:
 		misused();
@@ -312,30 +298,27 @@ static uint64_t feature(int option)
 static void set_option(struct verify *v, struct front_conf *both, int option)
 {
 	switch (option) {
-	case CONNECT:
-	case LISTEN:
-		add_front(v, optarg, option == LISTEN);
+	case 'c':
+	case 'l':
+		add_front(v, optarg, option == 'l');
 		break;
-	case LEAST:
+	case 'm':
 		v->least = number(optarg);
 		break;
-	case MOST:
+	case 'M':
 		both->frame_bytes = number(optarg);
 		break;
-	case PIECE:
+	case 'p':
 		both->piece_bytes = number(optarg);
 		break;
-	case RING:
+	case 'r':
 		both->ring_size = number(optarg);
 		break;
-	case WINDOW:
+	case 'w':
 		v->window = number(optarg);
 		break;
-	case STUCK:
+	case 's':
 		v->stuck_ms = number(optarg);
-		break;
-	case INFLIGHT:
-		both->inflight = true;
 		break;
 	default:
 		both->required |= feature(option);

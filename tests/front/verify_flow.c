@@ -22,7 +22,7 @@ int flow_init(struct flow *f, uint8_t direction, unsigned window)
 {
 	f->direction = direction;
 	f->window = window;
-	f->low = f->judged = 0;
+	f->low = 0;
 	f->count = (struct flow_counts){0};
 	f->seen = calloc(FLOW_SEEN / 64, sizeof(*f->seen));
 	return f->seen ? 0 : -ENOMEM;
@@ -123,6 +123,15 @@ static bool check(const struct flow *f, const struct front_frame *frame, uint64_
 	       memcmp(frame->bytes - FRONT_HEADER_BYTES, no_offload, sizeof(no_offload)) == 0;
 }
 
+/* What is missing between low and @number does not come any more. */
+static void pass_over(struct flow *f, uint64_t number)
+{
+	if (number > f->low) {
+		f->count.lost += number - f->low;
+		f->low = number;
+	}
+}
+
 static void take(struct flow *f, const struct front_frame *frame)
 {
 	uint64_t number;
@@ -137,10 +146,13 @@ static void take(struct flow *f, const struct front_frame *frame)
 	}
 	set_seen(f, number, true);
 	f->count.received++;
-	if (number < f->low)
+	if (number < f->low) {
 		f->count.reordered++;
-	else
-		f->low = number + 1;
+		f->count.lost--;
+		return;
+	}
+	pass_over(f, number);
+	f->low = number + 1;
 }
 
 unsigned flow_receive(struct flow *f)
@@ -162,10 +174,7 @@ void flow_judge(struct flow *f)
 	note_completed(f);
 	while (flow_receive(f) > 0)
 		continue;
-	for (; f->judged < f->count.completed; f->judged++)
-		f->count.lost += !test_seen(f, f->judged);
-	if (f->low < f->judged)
-		f->low = f->judged;
+	pass_over(f, f->count.completed);
 }
 
 uint64_t flow_waiting(const struct flow *f)

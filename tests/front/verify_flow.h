@@ -6,15 +6,16 @@
 /* One direction between two front ends: numbered frames, whose length and contents follow from the number, sent by one
  * and checked completely by the other.
  *
- * A frame is lost when it was completed to its sender and is not with the receiver at the time of flow_judge(), which
- * is when the back end cannot move anything any more. What it still has in the sender's ring is not lost. */
+ * A frame is lost when a later one arrives before it; or when it was completed to its sender and has not arrived by the
+ * time of flow_judge(), when the back end cannot move anything any more. What is still in the sender's ring is not lost.
+ */
 
 struct flow_counts {
 	uint64_t sent;       /* posted */
 	uint64_t completed;  /* and taken back by the sender */
 	uint64_t received;   /* each frame once */
 	uint64_t duplicates; /* received again */
-	uint64_t reordered;  /* received behind a later one */
+	uint64_t reordered;  /* received when it was believed lost */
 	uint64_t lost;
 	uint64_t corrupt; /* not what was sent, or never sent */
 };
@@ -26,9 +27,8 @@ struct flow {
 	uint32_t least, most; /* bytes of a frame */
 	uint32_t window;      /* frames on their way at most; no more than the receiver has room for */
 
-	uint64_t low;    /* all below have arrived, or never will */
-	uint64_t judged; /* completed ones below are counted: received, or lost */
-	uint64_t *seen;  /* bits: the last FLOW_SEEN frames, by number: received */
+	uint64_t low;   /* all below are received or lost */
+	uint64_t *seen; /* bits: the last FLOW_SEEN frames, by number: received */
 	struct flow_counts count;
 };
 
@@ -43,7 +43,7 @@ void flow_fini(struct flow *f);
 void flow_send(struct flow *f);
 /* Receive and check what is there; how many frames. */
 unsigned flow_receive(struct flow *f);
-/* The back end is dead, or has nothing to do: receive all there is, and decide what is lost. */
+/* The back end is dead, or has nothing to do: receive all there is; what was completed and is not there is lost. */
 void flow_judge(struct flow *f);
 /* Sent and not completed. */
 uint64_t flow_waiting(const struct flow *f);
