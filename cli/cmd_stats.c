@@ -174,10 +174,12 @@ int cmd_stats(const struct cli *cli, int argc, char **argv)
 	char path[256] = "/v1/ports";
 	json_t *answer, *ports;
 
-	if (argc > 2) {
-		complain(NULL, "usage: flue stats [NAME]");
+	if (argc > 2 || (name && name[0] == '-' && strcmp(name, "--cycles") != 0)) {
+		complain(NULL, "usage: flue stats [NAME | --cycles]");
 		return EXIT_USAGE;
 	}
+	if (name && strcmp(name, "--cycles") == 0) /* no port's name begins with a dash */
+		return stats_cycles(cli);
 	answer = api_call(cli, "GET", name ? port_path(name, path, sizeof(path)) : path, NULL, name);
 	if (!answer)
 		return EXIT_FAILED;

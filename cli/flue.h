@@ -50,13 +50,16 @@ const char *text_of(const json_t *object, const char *key);
 json_int_t number_of(const json_t *object, const char *key);
 double real_of(const json_t *object, const char *key);
 
-/* Short texts of numbers: decimal, and "1.5 GiB". They live until the eighth call after. */
+/* Short texts of numbers: decimal, and "1.5 GiB". They live until the sixteenth call after. */
 const char *number_text(json_int_t n);
 const char *real_text(double v, int digits);
 const char *bytes_text(double bytes);
 /* Sum of a port's drops, and its VLANs as users write them. */
 json_int_t drops_of(const json_t *port);
 const char *vlan_text(const json_t *port);
+
+/* ---- cycles.c: `flue stats --cycles`. Returns an exit status. ---- */
+int stats_cycles(const struct cli *cli);
 
 /* ---- commands: argv[0] is the command's own name. They return an exit status ---- */
 

@@ -22,6 +22,7 @@ static const struct command {
 	{"port", "show [NAME]", "all ports, or everything about one", cmd_port},
 	{"fdb", "show|flush", "learned and configured addresses", cmd_fdb},
 	{"stats", "[NAME]", "counters, and drops by reason", cmd_stats},
+	{"stats", "--cycles", "what a frame costs, by stage, and what queues take", cmd_stats},
 	{"top", "[-d SECONDS] [-n ROUNDS]", "rates, refreshed", cmd_top},
 	{"qemu", "PORT", "how to start a VM on this port: QEMU, libvirt, cloud-hypervisor", cmd_qemu},
 	{"doctor", "", "check this host and say what to do", cmd_doctor},

@@ -82,10 +82,10 @@ double real_of(const json_t *object, const char *key)
 /* A few texts may be in use at once, in one row of a table. */
 static char *scratch(void)
 {
-	static char text[8][32];
+	static char text[16][32];
 	static unsigned next;
 
-	return text[next++ % 8];
+	return text[next++ % 16];
 }
 
 const char *number_text(json_int_t n)

@@ -8,6 +8,7 @@
 static const struct api_route routes[] = {
 	{EVHTTP_REQ_GET, "/v1/status", false, api_status_get},
 	{EVHTTP_REQ_PATCH, "/v1/switch", true, api_switch_set},
+	{EVHTTP_REQ_GET, "/v1/workers", false, api_workers_get},
 	{EVHTTP_REQ_GET, "/v1/ports", false, api_port_list},
 	{EVHTTP_REQ_POST, "/v1/ports", true, api_port_add},
 	{EVHTTP_REQ_GET, "/v1/ports/NAME", false, api_port_get},

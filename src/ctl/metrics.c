@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/cycles.h"
 #include "ctl/api_priv.h"
 #include "ctl/stats.h"
 
@@ -129,10 +130,62 @@ static const struct {
 	}
 	COUNTER(rounds, "Passes over the queues that are awake."),
 	COUNTER(busy_rounds, "Passes that found at least one frame."),
+	COUNTER(busy_polls, "Polls of a queue that found at least one frame."),
+	COUNTER(empty_polls, "Polls of a queue that found none."),
 	COUNTER(frames, "Frames taken from queues."),
 	COUNTER(sleeps, "Times the worker went to sleep."),
 #undef COUNTER
 };
+
+static void worker_cycles(struct evbuffer *out, const struct workers *w)
+{
+	static const char name[] = "flue_worker_cycles_total";
+	struct worker_stats s;
+
+	single(out, "flue_clock_hertz", "gauge", "Cycles in a second.", (double)cycles_hz());
+	family(out, name, "counter", "Where the worker's time went, by stage; see `flue stats --cycles`.");
+	for (unsigned i = 0; i < workers_count(w); i++) {
+		workers_stats(w, i, &s);
+		for (unsigned k = 0; k < STAGE_N; k++)
+			evbuffer_add_printf(out, "%s{worker=\"%u\",stage=\"%s\"} %" PRIu64 "\n", name, i,
+					    work_stage_name((enum work_stage)k), s.stage_cycles[k]);
+		evbuffer_add_printf(out, "%s{worker=\"%u\",stage=\"asleep\"} %" PRIu64 "\n", name, i, s.asleep_cycles);
+	}
+}
+
+static const struct {
+	const char *name, *help;
+	size_t offset; /* in struct work_queue_stats */
+} queue_counter[] = {
+#define COUNTER(field, help_text)                                                                                      \
+	{                                                                                                              \
+		"flue_queue_" #field "_total", help_text, offsetof(struct work_queue_stats, field)                     \
+	}
+	COUNTER(polls, "Times the receive queue was polled."),
+	COUNTER(busy_polls, "Polls that found at least one frame."),
+	COUNTER(frames, "Frames taken from the queue."),
+	COUNTER(busy_cycles, "Time that its frames took its worker."),
+#undef COUNTER
+};
+
+static void queue_metrics(struct evbuffer *out, const struct workers *w)
+{
+	for (size_t c = 0; c < ARRAY_SIZE(queue_counter); c++) {
+		family(out, queue_counter[c].name, "counter", queue_counter[c].help);
+		for (unsigned i = 0; i < workers_count(w); i++) {
+			struct work_queue_stats s;
+			char label[LABEL_BYTES];
+			uint64_t v;
+
+			for (unsigned k = 0; workers_queue_stats(w, i, k, &s); k++) {
+				metrics_escape(s.port->name, label, sizeof(label));
+				memcpy(&v, (const char *)&s + queue_counter[c].offset, sizeof(v));
+				evbuffer_add_printf(out, "%s{port=\"%s\",queue=\"%u\"} %" PRIu64 "\n",
+						    queue_counter[c].name, label, s.q, v);
+			}
+		}
+	}
+}
 
 static void worker_metrics(struct evbuffer *out, struct workers *w)
 {
@@ -199,6 +252,8 @@ void metrics_write(struct evbuffer *out, struct model *m, const char *switch_nam
 	port_states(out, m);
 	fdb_metrics(out, model_fwd(m));
 	worker_metrics(out, model_workers(m));
+	worker_cycles(out, model_workers(m));
+	queue_metrics(out, model_workers(m));
 	process_metrics(out);
 }
 

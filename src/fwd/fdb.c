@@ -53,6 +53,7 @@ unsigned fdb_forget(struct fdb *t, bool (*victim)(const void *arg, uint64_t key,
 				continue;
 			atomic_store_explicit(&s->key, 0, memory_order_release);
 			fdb_account(t, fdb_dest(value), -1);
+			fdb_lose(t);
 			n++;
 		}
 		spin_unlock(&t->lock);

@@ -34,8 +34,9 @@ struct fdb {
 	unsigned port_share; /* no port may hold more, so that one guest cannot push all others out */
 	uint64_t secret
 		[3]; /* of the hash: or a guest could fill a neighbour's buckets, and get what is sent to it by flooding */
-	/* control */
-	_Atomic uint32_t now_s; /* the clock of ageing */
+	/* seldom written, read with each batch */
+	_Atomic uint32_t now_s; /* control: the clock of ageing */
+	_Atomic uint32_t lost;  /* under the lock: entries moved or forgotten, counted after it was done */
 	/* under the lock; not beside what every lookup reads, as a guest that sends from ever new addresses takes it often */
 	cache_aligned struct spin lock;
 	_Atomic unsigned entries; /* read by others (relaxed) */
@@ -67,6 +68,12 @@ static inline void fdb_account(struct fdb *t, dest_t d, int n)
 	t->of_port[d.v] += (unsigned)n;
 }
 
+/* Under the lock: an entry does not say any more what it said. */
+static inline void fdb_lose(struct fdb *t)
+{
+	atomic_fetch_add_explicit(&t->lost, 1, memory_order_release);
+}
+
 /* ---- control (fdb.c) ---- */
 
 /* -ENOMEM, or what getrandom() says. */
@@ -78,5 +85,5 @@ unsigned fdb_forget(struct fdb *t, bool (*victim)(const void *arg, uint64_t key,
 /* ---- workers (fdb_hot.c) ---- */
 
 bool fdb_lookup(const struct fdb *t, uint64_t key, dest_t *d);
-/* A frame came from @key at @d: learn, move, or refresh. */
-void fdb_learn(struct fdb *t, uint64_t key, dest_t d);
+/* A frame came from @key at @d: learn, move, or refresh. True: it is in the table, at @d, in this second. */
+bool fdb_learn(struct fdb *t, uint64_t key, dest_t d);

@@ -71,11 +71,12 @@ static void move(struct fdb *t, struct fdb_slot *s, dest_t d)
 	t->of_port[old.v]--;
 	t->of_port[d.v]++;
 	atomic_store_explicit(&s->value, value_of(t, d), memory_order_release);
+	fdb_lose(t);
 	add_one(&t->moved);
 }
 
-/* Under the lock: @key is not in the table. */
-static void insert(struct fdb *t, uint64_t key, dest_t d)
+/* Under the lock: @key is not in the table. False: there is no room for it. */
+static bool insert(struct fdb *t, uint64_t key, dest_t d)
 {
 	struct fdb_slot *s = NULL;
 
@@ -83,35 +84,41 @@ static void insert(struct fdb *t, uint64_t key, dest_t d)
 		s = find_empty(t, key);
 	if (!s) {
 		add_one(&t->full);
-		return;
+		return false;
 	}
 	fdb_account(t, d, 1);
 	atomic_store_explicit(&s->value, value_of(t, d), memory_order_release);
 	atomic_store_explicit(&s->key, key, memory_order_release);
 	add_one(&t->learned);
+	return true;
 }
 
-void fdb_learn(struct fdb *t, uint64_t key, dest_t d)
+/* The lock was taken, and is given back. */
+static bool learn_locked(struct fdb *t, uint64_t key, dest_t d)
+{
+	struct fdb_slot *s = find(t, key);
+	bool learned = true;
+
+	if (s)
+		move(t, s, d);
+	else
+		learned = insert(t, key, d);
+	spin_unlock(&t->lock);
+	return learned;
+}
+
+bool fdb_learn(struct fdb *t, uint64_t key, dest_t d)
 {
 	struct fdb_slot *s = find(t, key);
 
 	if (likely(s)) {
 		uint64_t seen = atomic_load_explicit(&s->value, memory_order_acquire), now = value_of(t, d);
 
-		if (seen == now)
-			return;
-		if (fdb_dest(seen).v == d.v && atomic_load_explicit(&s->key, memory_order_relaxed) == key) {
-			atomic_compare_exchange_strong_explicit(&s->value, &seen, now, memory_order_release,
-								memory_order_relaxed);
-			return;
-		}
+		if (seen == now && atomic_load_explicit(&s->key, memory_order_relaxed) == key)
+			return true;
+		if (fdb_dest(seen).v == d.v && atomic_load_explicit(&s->key, memory_order_relaxed) == key)
+			return atomic_compare_exchange_strong_explicit(&s->value, &seen, now, memory_order_release,
+								       memory_order_relaxed);
 	}
-	if (!spin_try(&t->lock))
-		return;
-	s = find(t, key);
-	if (s)
-		move(t, s, d);
-	else
-		insert(t, key, d);
-	spin_unlock(&t->lock);
+	return spin_try(&t->lock) && learn_locked(t, key, d);
 }

@@ -84,6 +84,7 @@ static void publish(struct fwd *f)
 
 	complete_table(f->spare);
 	atomic_store_explicit(&f->table, f->spare, memory_order_release);
+	atomic_fetch_add_explicit(&f->table_version, 1, memory_order_release);
 	synchronize_rcu();
 	f->spare = old;
 }

@@ -83,12 +83,30 @@ void fwd_stats_get(const struct fwd *f, struct fwd_stats *s);
 
 /* ---- workers (fwd_hot.c) ---- */
 
-/* Check, learn, look up and deliver every frame of @b, which @in has received. Called by the worker in a read-side
- * section (or by control itself). @touched gets a bit for each port that was sent to and must be flushed. Hot. */
 struct port_set {
 	uint64_t bits[PORTS_MAX / 64];
 };
-void fwd_process(struct fwd *f, struct port *in, struct frame_batch *b, unsigned worker, struct port_set *touched);
 
-/* The port with @id as published to workers, or NULL. For flushing what fwd_process() touched. */
+/* Where frames with this source and destination went the last time. Believed only while nothing has changed that could
+ * send them elsewhere: `stamp` is then the same. Known sources and unicast destinations only. */
+struct fwd_memo {
+	uint64_t src; /* port it came from << 48 | MAC */
+	uint64_t dst; /* VLAN << 48 | MAC */
+	uint64_t stamp;
+	uint16_t to;
+};
+#define FWD_MEMOS 256 /* a power of two; 8 KiB of which only those of flows now active are in the cache */
+
+/* A worker's own: what a batch leaves to do, and to tell; and what is remembered from batch to batch. */
+struct fwd_work {
+	struct port_set touched; /* a bit is added for each port that was sent to and must be published and flushed */
+	uint64_t decided_cycles; /* when it was clear where every frame goes; copying came after */
+	struct fwd_memo memo[FWD_MEMOS];
+};
+
+/* Check, learn, look up and deliver every frame of @b, which @in has received. Called by the worker in a read-side
+ * section (or by control itself). Hot. */
+void fwd_process(struct fwd *f, struct port *in, struct frame_batch *b, unsigned worker, struct fwd_work *work);
+
+/* The port with @id as published to workers, or NULL. For publishing and flushing what fwd_process() touched. */
 struct port *fwd_port(struct fwd *f, unsigned id);

@@ -5,9 +5,11 @@
  * Trust:   only heads are looked at, which are copies; a frame is at least ETH_HEAD_BYTES long (port_ops.rx).
  * Order:   frames to one port leave in the order they came, unicast and flooded ones alike.
  */
+#include "base/cycles.h"
 #include "fwd/table.h"
 
 /* Where a frame goes: a port's id, or one of these. */
+#define TO_SENT    0xfffd /* it is on its way */
 #define TO_FLOOD   0xfffe
 #define TO_NOWHERE 0xffff
 
@@ -17,7 +19,8 @@ struct pass {
 	struct port *in;
 	const struct fwd_port_conf *in_conf;
 	unsigned worker;
-	struct port_set *touched;
+	struct fwd_work *work;
+	uint64_t stamp;
 };
 
 static uint16_t drop(const struct pass *p, enum drop_reason r)
@@ -53,8 +56,8 @@ static enum drop_reason classify_vlan(const struct fwd_port_conf *c, struct fram
 	return DROP_N;
 }
 
-/* May this frame come from this port? DROP_N: yes, and its source was learned. */
-static enum drop_reason check_source(const struct pass *p, const struct frame *f, uint64_t src)
+/* May this frame come from this port? DROP_N: yes; *known: its source is known to be here, for this second. */
+static enum drop_reason check_source(const struct pass *p, const struct frame *f, uint64_t src, bool *known)
 {
 	int owner;
 
@@ -63,11 +66,9 @@ static enum drop_reason check_source(const struct pass *p, const struct frame *f
 	if (p->in_conf->spoof_guard && src != mac_u64(p->in_conf->mac))
 		return DROP_MAC_SPOOFED;
 	owner = owner_of(p->t, src);
-	if (owner == p->in->id)
-		return DROP_N; /* known for good */
-	if (owner >= 0)
+	if (owner >= 0 && owner != p->in->id)
 		return DROP_MAC_TAKEN;
-	fdb_learn(&p->f->fdb, fdb_key(f->vlan, src), (dest_t){p->in->id});
+	*known = owner >= 0 || fdb_learn(&p->f->fdb, fdb_key(f->vlan, src), (dest_t){p->in->id});
 	return DROP_N;
 }
 
@@ -105,20 +106,49 @@ static uint16_t look_up(const struct pass *p, uint16_t vid, uint64_t dst)
 	return (uint16_t)d.v;
 }
 
+/* The way of a frame whose VLAN is known, from the tables. */
+static uint16_t find_way(const struct pass *p, struct frame *f, uint64_t src, uint64_t dst, struct fwd_memo *memo)
+{
+	bool known = false;
+	enum drop_reason r = check_source(p, f, src, &known);
+	uint16_t to;
+
+	if (unlikely(r != DROP_N))
+		return drop(p, r);
+	if (f->data[0] & 1)
+		return to_group(p, dst);
+	to = look_up(p, f->vlan, dst);
+	if (known && to < PORTS_MAX)
+		*memo = (struct fwd_memo){
+			.src = (uint64_t)p->in->id << 48 | src,
+			.dst = (uint64_t)f->vlan << 48 | dst,
+			.stamp = p->stamp,
+			.to = to,
+		};
+	return to;
+}
+
+static inline unsigned memo_slot(uint64_t src, uint64_t dst)
+{
+	return (unsigned)(((src * 31 ^ dst) * UINT64_C(0x9e3779b97f4a7c15)) >> 32) % FWD_MEMOS;
+}
+
 /* The way of one frame; drops are counted at the port it came from. */
-static uint16_t decide(const struct pass *p, struct frame *f)
+static inline uint16_t decide(const struct pass *p, struct frame *f)
 {
 	enum drop_reason r = classify_vlan(p->in_conf, f);
+	struct fwd_memo *memo;
 	uint64_t dst, src;
 
 	if (unlikely(r != DROP_N))
 		return drop(p, r);
 	dst = mac_u64_at(f->data);
 	src = mac_u64_at(f->data + 6);
-	r = check_source(p, f, src);
-	if (unlikely(r != DROP_N))
-		return drop(p, r);
-	return f->data[0] & 1 ? to_group(p, dst) : look_up(p, f->vlan, dst);
+	memo = &p->work->memo[memo_slot(src, dst)];
+	if (likely(memo->src == ((uint64_t)p->in->id << 48 | src) && memo->dst == ((uint64_t)f->vlan << 48 | dst) &&
+		   memo->stamp == p->stamp))
+		return memo->to;
+	return find_way(p, f, src, dst, memo);
 }
 
 /* Frames that are too long for @out are dropped there; returns how many are left. */
@@ -160,25 +190,28 @@ static void send(const struct pass *p, unsigned id, struct frame **list, unsigne
 	for (unsigned i = 0; c->trunk && i < n; i++)
 		if (list[i]->tagged)
 			frame_pop_tag(list[i]);
-	p->touched->bits[id / 64] |= UINT64_C(1) << (id % 64);
+	p->work->touched.bits[id / 64] |= UINT64_C(1) << (id % 64);
 }
 
 /* All frames of the batch have one destination each: collect and send those with the same. */
 static void deliver_unicast(const struct pass *p, struct frame_batch *b, uint16_t *to)
 {
 	struct frame *list[FRAME_BATCH];
+	unsigned sent = 0, n_all = b->n;
 
-	for (unsigned i = 0; i < b->n; i++) {
+	for (unsigned i = 0; sent < n_all; i++) {
 		unsigned n = 0, id = to[i];
 
-		if (id == TO_NOWHERE)
+		if (id == TO_SENT)
 			continue;
-		for (unsigned j = i; j < b->n; j++)
+		for (unsigned j = i; j < n_all; j++)
 			if (to[j] == id) {
 				list[n++] = &b->f[j];
-				to[j] = TO_NOWHERE;
+				to[j] = TO_SENT;
 			}
-		send(p, id, list, n);
+		sent += n;
+		if (id != TO_NOWHERE)
+			send(p, id, list, n);
 	}
 }
 
@@ -215,8 +248,9 @@ static void deliver_flooded(const struct pass *p, struct frame_batch *b, const u
 			drop(p, DROP_NO_DESTINATION);
 }
 
-void fwd_process(struct fwd *f, struct port *in, struct frame_batch *b, unsigned worker, struct port_set *touched)
+void fwd_process(struct fwd *f, struct port *in, struct frame_batch *b, unsigned worker, struct fwd_work *work)
 {
+	uint64_t stamp = fwd_stamp(f);
 	const struct fwd_table *t = atomic_load_explicit(&f->table, memory_order_acquire);
 	struct pass p = {
 		.f = f,
@@ -224,12 +258,14 @@ void fwd_process(struct fwd *f, struct port *in, struct frame_batch *b, unsigned
 		.in = in,
 		.in_conf = &t->conf[in->id],
 		.worker = worker,
-		.touched = touched,
+		.work = work,
+		.stamp = stamp,
 	};
-	uint16_t to[FRAME_BATCH] = {0};
+	uint16_t to[FRAME_BATCH]; /* the first b->n are set before they are looked at */
 	bool flood = false;
 
 	if (unlikely(t->port[in->id] != in)) {
+		work->decided_cycles = cycles_now();
 		port_drop(in, worker, DROP_NO_DESTINATION, b->n);
 		return; /* it is leaving the switch */
 	}
@@ -237,6 +273,7 @@ void fwd_process(struct fwd *f, struct port *in, struct frame_batch *b, unsigned
 		to[i] = decide(&p, &b->f[i]);
 		flood |= to[i] == TO_FLOOD;
 	}
+	work->decided_cycles = cycles_now();
 	if (likely(!flood))
 		deliver_unicast(&p, b, to);
 	else

@@ -25,9 +25,22 @@ struct fwd {
 	struct fwd_table *_Atomic table;
 	struct fwd_table
 		*spare; /* control: the next one, so that no change, and no removal above all, can lack memory */
+	_Atomic uint32_t table_version; /* control: counts tables, after each was published */
 	struct fdb fdb;
 	unsigned ageing_s; /* control */
 };
+
+/* Changes whenever a decision made before might not be made again: with the table, when a learned address moves or is
+ * forgotten, and every second, so that addresses in use are seen and do not age. That an address is learned changes no
+ * decision that is remembered. To be read before the table. Hot. */
+static inline uint64_t fwd_stamp(const struct fwd *f)
+{
+	uint32_t version = atomic_load_explicit(&((struct fwd *)f)->table_version, memory_order_acquire);
+	uint32_t lost = atomic_load_explicit(&((struct fdb *)&f->fdb)->lost, memory_order_acquire);
+	uint32_t now_s = atomic_load_explicit(&((struct fdb *)&f->fdb)->now_s, memory_order_relaxed);
+
+	return (uint64_t)(version + lost) << 32 | now_s;
+}
 
 static inline unsigned owner_slot(uint64_t mac)
 {

@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include "base/base.h"
+#include "base/copy.h"
 #include "base/err.h"
 
 /* Guest memory: the only place where an address given by a guest or a front end becomes a pointer, and the only one
@@ -109,6 +110,17 @@ void *gmem_uva(const struct gmem *m, uva_t uva, uint64_t len, gpa_t *gpa);
  * False if @gpa is in no region, or len is 0. A buffer that crosses regions takes one call for each. Hot. */
 static inline bool gmem_span(const struct gmem *m, gpa_t gpa, uint32_t len, struct gspan *out);
 
+/* The region of the last address, kept at hand by whoever translates many in a row: {0} to begin with. */
+struct gmem_window {
+	uint64_t gpa, size_bytes;
+	uint8_t *base;
+};
+
+/* Translate all of [gpa, gpa + len), which must lie in one region. False: it does not, or len is 0; then take
+ * gmem_span(). Hot. */
+static inline bool gmem_span_whole(const struct gmem *m, struct gmem_window *w, gpa_t gpa, uint32_t len,
+				   struct gspan *out);
+
 /* Mark @len bytes at @gpa dirty. Pages past the end of the log are ignored. Hot. */
 static inline void gmem_dirty(const struct gmem *m, gpa_t gpa, uint64_t len);
 
@@ -146,6 +158,27 @@ static inline bool gmem_span(const struct gmem *m, gpa_t gpa, uint32_t len, stru
 	return true;
 }
 
+/* The slow part: have @w show the region of @gpa. False: there is none. */
+bool gmem_window_move(const struct gmem *m, struct gmem_window *w, gpa_t gpa);
+
+static inline bool gmem_span_whole(const struct gmem *m, struct gmem_window *w, gpa_t gpa, uint32_t len,
+				   struct gspan *out)
+{
+	uint64_t off = gpa.v - w->gpa;
+
+	if (unlikely(off >= w->size_bytes)) {
+		if (!gmem_window_move(m, w, gpa))
+			return false;
+		off = gpa.v - w->gpa;
+	}
+	if (unlikely((uint64_t)len - 1 >= w->size_bytes - off))
+		return false;
+	out->p = w->base + off;
+	out->len = len;
+	out->gpa = gpa;
+	return true;
+}
+
 static inline void gmem_dirty(const struct gmem *m, gpa_t gpa, uint64_t len)
 {
 	if (unlikely(m->log.on))
@@ -154,7 +187,7 @@ static inline void gmem_dirty(const struct gmem *m, gpa_t gpa, uint64_t len)
 
 static inline void gmem_write(const struct gmem *m, struct gspan *dst, const void *src, uint32_t len)
 {
-	memcpy(dst->p, src, len);
+	copy_bytes(dst->p, src, len);
 	gmem_dirty(m, dst->gpa, len);
 	dst->p += len;
 	dst->len -= len;

@@ -20,6 +20,16 @@ const struct gmem_region *gmem_find(const struct gmem *m, gpa_t gpa)
 	return NULL;
 }
 
+bool gmem_window_move(const struct gmem *m, struct gmem_window *w, gpa_t gpa)
+{
+	const struct gmem_region *r = gmem_find(m, gpa);
+
+	if (!r)
+		return false;
+	*w = (struct gmem_window){.gpa = r->gpa.v, .size_bytes = r->size_bytes, .base = r->base};
+	return true;
+}
+
 void gmem_log_mark(const struct gmem_log *log, gpa_t gpa, uint64_t len)
 {
 	uint64_t page, last;

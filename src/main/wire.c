@@ -56,11 +56,13 @@ static void host_link_changed(struct port *p)
 	fwd_link_changed(parts.fwd, p);
 }
 
-static void flush(const struct port_set *touched)
+static void publish_and_flush(const struct port_set *touched)
 {
 	for (unsigned id = 0; id < PORTS_MAX; id++) {
 		struct port *p = touched->bits[id / 64] & UINT64_C(1) << id % 64 ? fwd_port(parts.fwd, id) : NULL;
 
+		if (p && p->ops->tx_publish)
+			p->ops->tx_publish(p, COUNTERS_CONTROL);
 		if (p && p->ops->tx_flush)
 			p->ops->tx_flush(p, COUNTERS_CONTROL);
 	}
@@ -70,7 +72,7 @@ static void host_inject(struct port *p, const void *frame, uint32_t len)
 {
 	struct frame_batch *b = &parts.batch;
 	struct frame *f = &b->f[0];
-	struct port_set touched = {0};
+	struct fwd_work work = {0};
 
 	b->n = 1;
 	b->n_spans = 0;
@@ -84,8 +86,8 @@ static void host_inject(struct port *p, const void *frame, uint32_t len)
 			(struct frame_span){.p = (const uint8_t *)frame + f->head_len, .len = len - f->head_len};
 		f->n_body = 1;
 	}
-	fwd_process(parts.fwd, p, b, COUNTERS_CONTROL, &touched);
-	flush(&touched);
+	fwd_process(parts.fwd, p, b, COUNTERS_CONTROL, &work);
+	publish_and_flush(&work.touched);
 }
 
 /* ---- up and down ---- */

@@ -15,6 +15,7 @@
  * tagged get the tag put into the head just before (frame_push_tag), and taken out after.
  */
 #define FRAME_HEAD_MAX  128   /* Ethernet, VLAN, IPv6 with some options, TCP with all options */
+#define FRAME_ROOM_TAG  8     /* of which a tag takes VLAN_TAG_BYTES */
 #define FRAME_BATCH     64    /* frames a worker handles at once */
 #define FRAME_BYTES_MAX 65550 /* 64 KiB of IP and an Ethernet header */
 #define FRAME_MTU_MIN   68    /* RFC 791 */
@@ -38,19 +39,20 @@ struct frame_offload {
 };
 
 struct frame {
+	uint8_t *data; /* the head, in room[] */
+	struct frame_span *body;
 	uint32_t len;      /* bytes, head and body, without FCS */
 	uint32_t head_len; /* bytes of it at data[] */
-	uint8_t *data;     /* the head, in room[] */
-	struct frame_span *body;
 	uint16_t n_body;
 	uint16_t vlan; /* VID, set by forwarding */
 	uint16_t pcp;  /* 802.1Q priority and DEI bits (of a TCI: 0xf000) */
 	bool tagged;   /* a tag is in the head just now */
-	uint32_t hash; /* flow hash; valid if hash_known */
 	bool hash_known;
 	struct frame_offload off;
-	uint8_t room[VLAN_TAG_BYTES + FRAME_HEAD_MAX + 4]; /* head with space for a tag before it */
-};
+	uint32_t hash; /* flow hash; valid if hash_known */
+	/* The head, with space for a tag before it; aligned so that moves of 16 bytes stay within cache lines. */
+	uint8_t room[FRAME_ROOM_TAG + FRAME_HEAD_MAX];
+} cache_aligned;
 
 /* Frames received together, in the worker's memory. rx appends to it. */
 struct frame_batch {
@@ -63,7 +65,7 @@ struct frame_batch {
 /* Where rx begins to write the head of frame @f; sets f->data. */
 static inline uint8_t *frame_head_begin(struct frame *f)
 {
-	f->data = f->room + VLAN_TAG_BYTES;
+	f->data = f->room + FRAME_ROOM_TAG;
 	f->tagged = false;
 	f->hash_known = false;
 	f->off = (struct frame_offload){0};

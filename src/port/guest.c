@@ -48,6 +48,24 @@ static void flush(const struct guest_tx_set *set)
 	}
 }
 
+static bool is_in(const struct guest_tx_set *set, const struct guest_tx *q)
+{
+	for (unsigned k = 0; k < set->n; k++)
+		if (set->q[k] == q)
+			return true;
+	return false;
+}
+
+static void settle_leaving(const struct guest_tx_set *old, const struct guest_tx_set *set)
+{
+	struct guest_tx_set leaving = {0};
+
+	for (unsigned k = 0; k < old->n; k++)
+		if (!is_in(set, old->q[k]))
+			leaving.q[leaving.n++] = old->q[k];
+	guest_tx_settle(&leaving);
+}
+
 void guest_publish_tx(struct guest *g)
 {
 	struct guest_tx_set *old = g->tx_set, *set = calloc(1, sizeof(*set));
@@ -61,7 +79,9 @@ void guest_publish_tx(struct guest *g)
 	atomic_store_explicit(&g->tx_set, set, memory_order_release);
 	g->port.up = set->n > 0;
 	g->host->quiesce();
-	/* Workers flush the new set only: what they put into a queue that is leaving, the guest learns now. */
+	/* Workers publish and flush the new set only: what they put into a queue that is leaving, the guest gets now.
+	 * In one that stays, a worker may be at work again: it publishes by itself. */
+	settle_leaving(old, set);
 	flush(old);
 	if (old != &no_receiveqs)
 		free(old);
@@ -97,6 +117,7 @@ static int run_receiveq(struct guest *g, unsigned k, struct virtq *vq)
 	q->hdr_bytes = g->hdr_bytes;
 	q->mergeable = g->mrg_rxbuf;
 	q->vq = vq;
+	q->n_open = 0;
 	q->running = true;
 	/* We never wait for receive buffers: a frame that finds none is dropped. So, no notifications. */
 	virtq_notify_off(vq);
@@ -271,6 +292,7 @@ static const struct port_ops guest_ops = {
 	.rx_sleep = guest_rx_sleep,
 	.rx_wake = guest_rx_wake,
 	.tx = guest_tx_frames,
+	.tx_publish = guest_tx_publish,
 	.rx_flush = guest_rx_flush,
 	.tx_flush = guest_tx_flush,
 	.attend = guest_attend,

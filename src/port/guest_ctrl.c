@@ -24,6 +24,7 @@ enum { RX_NOBCAST = 5, MAC_TABLE_SET = 0, MAC_ADDR_SET = 1, ANNOUNCE_ACK = 0, MQ
 struct guest_ctrl {
 	struct guest *g;
 	struct virtq *vq;
+	uint16_t done;       /* sequence number behind the last command that was executed */
 	struct event *kick;  /* NULL: the driver does not kick, so we look every POLL_US */
 	struct event *again; /* timer: the next turn */
 };
@@ -106,9 +107,10 @@ static bool serve_one(struct guest_ctrl *c)
 	uint8_t cmd[COMMAND_MAX];
 	struct virtq_chain chain;
 	struct gspan spans[VIRTQ_CHAIN_SPANS];
+	struct virtq_batch b = {.chain = &chain, .max = 1, .span = spans, .max_spans = VIRTQ_CHAIN_SPANS};
 	uint8_t answer;
 
-	if (!virtq_fetch(c->vq, VIRTQ_MIXED, &chain, spans, VIRTQ_CHAIN_SPANS))
+	if (!virtq_fetch(c->vq, VIRTQ_MIXED, &b))
 		return false;
 	if (chain.n_readable == chain.n_spans) {
 		virtq_break(c->vq, VIRTQ_FAULT_DIRECTION); /* nowhere to put the answer */
@@ -116,7 +118,8 @@ static bool serve_one(struct guest_ctrl *c)
 	}
 	answer = execute(c->g, cmd, copy_command(cmd, spans, chain.n_readable));
 	gmem_write(c->vq->mem, &spans[chain.n_readable], &answer, 1);
-	virtq_complete(c->vq, &chain, 1);
+	virtq_complete(c->vq, &chain, 1, false);
+	c->done = (uint16_t)(chain.seq + 1);
 	return true;
 }
 
@@ -135,7 +138,7 @@ static void turn(struct guest_ctrl *c)
 	/* virtio 1.2, 5.1.6.5.5.2: no frame goes to another queue once the driver knows that the command was done. */
 	if (c->g->ctrl_pairs != pairs)
 		guest_publish_tx(c->g);
-	virtq_publish(c->vq);
+	virtq_publish(c->vq, c->done);
 	guest_interrupt(virtq_interrupt(c->vq));
 	more = virtq_notify_on(c->vq);
 	if (virtq_fault_get(c->vq) != VIRTQ_FAULT_NONE)
@@ -176,12 +179,18 @@ static int listen_for_kicks(struct guest_ctrl *c, int kick_fd)
 	return c->kick && event_add(c->kick, NULL) == 0 ? 0 : -ENOMEM;
 }
 
+/* Does the driver begin with this ring? */
+static bool is_new(const struct virtq *vq)
+{
+	return vq->packed ? vq->used_at == PACKED_START : vq->published == 0;
+}
+
 int guest_ctrl_run(struct guest *g, struct virtq *vq, int kick_fd, struct err *e)
 {
 	struct guest_ctrl *c = calloc(1, sizeof(*c));
 
 	if (c)
-		*c = (struct guest_ctrl){.g = g, .vq = vq};
+		*c = (struct guest_ctrl){.g = g, .vq = vq, .done = vq->published};
 	if (!c || listen_for_kicks(c, kick_fd) < 0) {
 		if (c)
 			ctrl_free(c);
@@ -191,7 +200,7 @@ int guest_ctrl_run(struct guest *g, struct virtq *vq, int kick_fd, struct err *e
 	g->ctrl_vq = vq;
 	/* virtio 1.2, 5.1.6.5.5.2: one pair until the driver asks for more. A ring that has been used before goes on after a
 	 * pause, and what was asked on it holds. */
-	if (g->ctrl_pairs == 0 || virtq_base(vq) == 0)
+	if (g->ctrl_pairs == 0 || is_new(vq))
 		g->ctrl_pairs = 1;
 	guest_publish_tx(g);
 	event_active(c->again, EV_TIMEOUT, 0); /* commands may be waiting */

@@ -33,7 +33,19 @@ struct guest_rx {
 	struct virtq_chain lent[FRAME_BATCH];
 };
 
-/* The guest's receiveq: any worker may send to it, one at a time. */
+/* Buffers of a receiveq that one worker has reserved and fills. */
+struct guest_reservation {
+	uint16_t end; /* sequence number of the chain behind the last one */
+	uint8_t worker;
+	bool filled;
+};
+
+/* Reservations open at once. Neighbours of one worker are one, so this many are there only if one worker is held up
+ * while others take turns; then frames are dropped, as by a full queue. */
+#define GUEST_RESERVATIONS_MAX 32
+
+/* The guest's receiveq: any worker may send to it. It reserves buffers under the lock, fills them without it, and
+ * publishes under it again what is filled up to the first reservation that is not (design D3). */
 struct guest_tx {
 	/* control writes while halted */
 	struct virtq *vq; /* NULL: halted */
@@ -42,6 +54,8 @@ struct guest_tx {
 	bool running, enabled; /* control only */
 	/* workers, under the lock */
 	cache_aligned struct spin lock;
+	unsigned n_open; /* read without it as a hint */
+	struct guest_reservation open[GUEST_RESERVATIONS_MAX];
 };
 
 /* The receiveqs that may be filled: running and enabled. Immutable; published through guest.tx_set. */
@@ -82,6 +96,9 @@ bool guest_rx_sleep(struct port *p, unsigned q);
 void guest_rx_wake(struct port *p, unsigned q);
 /* guest_tx_hot.c */
 void guest_tx_frames(struct port *p, struct frame *const *f, unsigned n, unsigned worker);
+void guest_tx_publish(struct port *p, unsigned worker);
+/* No worker uses the receiveqs of @set any more: publish everything that was put into them. Control. */
+void guest_tx_settle(const struct guest_tx_set *set);
 
 /* guest_ctrl.c: the control queue (virtio 1.2, 5.1.6.5), for front ends that forward it. Control thread. */
 int guest_ctrl_run(struct guest *g, struct virtq *vq, int kick_fd, struct err *e);

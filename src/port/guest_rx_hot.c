@@ -7,7 +7,11 @@
  *          nobody looks at the originals again.
  * Invariant: lent[0 .. n_lent) are the chains of this batch, in order, whether they gave a frame or not.
  */
+#include "base/copy.h"
 #include "port/guest_priv.h"
+
+#define RX_SPANS 2048 /* as many as a frame batch can hold */
+_Static_assert(RX_SPANS <= ARRAY_SIZE(((struct frame_batch *)0)->spans), "pieces of a batch fit");
 
 /* The pieces of a chain, eaten from the front. */
 struct cursor {
@@ -16,12 +20,12 @@ struct cursor {
 };
 
 /* Copy the next @len bytes (there are that many) to @dst. */
-static void take(struct cursor *c, uint8_t *dst, uint32_t len)
+static inline void take(struct cursor *c, uint8_t *dst, uint32_t len)
 {
 	while (len) {
 		uint32_t part = min_u32(len, c->s->len);
 
-		memcpy(dst, c->s->p, part);
+		copy_bytes(dst, c->s->p, part);
 		dst += part;
 		len -= part;
 		c->s->p += part;
@@ -35,13 +39,13 @@ static void take(struct cursor *c, uint8_t *dst, uint32_t len)
 
 /* No offload is on offer, so a driver must not ask for one (virtio 1.2, 5.1.6.2.1). Flags that do not ask for anything
  * are ignored, and so are the other fields (5.1.6.2.2). */
-static bool header_is_plain(const struct net_hdr *h)
+static inline bool header_is_plain(const struct net_hdr *h)
 {
 	return !(h->flags & NET_HDR_F_NEEDS_CSUM) && h->gso_type == NET_HDR_GSO_NONE;
 }
 
 /* Make the next frame of the batch from a chain's pieces; @len bytes of frame follow the header. */
-static void make_frame(struct frame_batch *b, struct cursor *c, uint32_t len)
+static inline void make_frame(struct frame_batch *b, struct cursor *c, uint32_t len)
 {
 	struct frame *f = &b->f[b->n++];
 
@@ -54,49 +58,101 @@ static void make_frame(struct frame_batch *b, struct cursor *c, uint32_t len)
 		b->spans[b->n_spans++] = (struct frame_span){.p = c->s[i].p, .len = c->s[i].len};
 }
 
-/* Look at one fetched chain: a frame, or a counted drop. */
-static void receive(struct guest *g, struct guest_rx *q, struct frame_batch *b, const struct virtq_chain *chain,
-		    struct gspan *spans, unsigned worker)
+/* The frame's length after the header, if it may be a frame. */
+static inline enum drop_reason check(const struct net_hdr *h, uint32_t len)
 {
-	struct port_counters *counts = &g->port.counters[worker];
-	struct cursor c = {.s = spans, .n = chain->n_spans};
-	struct net_hdr hdr = {0};
-	uint32_t len = chain->len - q->hdr_bytes;
+	if (unlikely(len < ETH_HEAD_BYTES))
+		return DROP_TOO_SHORT;
+	if (unlikely(len > FRAME_BYTES_MAX))
+		return DROP_TOO_BIG;
+	return likely(header_is_plain(h)) ? DROP_N : DROP_BAD_OFFLOAD;
+}
 
-	take(&c, (uint8_t *)&hdr, q->hdr_bytes);
-	count(&counts->rx_frames, 1);
-	count(&counts->rx_bytes, len);
-	if (unlikely(!atomic_load_explicit(&q->enabled, memory_order_relaxed)))
-		count(&counts->drop[DROP_QUEUE_DISABLED], 1);
-	else if (unlikely(len < ETH_HEAD_BYTES))
-		count(&counts->drop[DROP_TOO_SHORT], 1);
-	else if (unlikely(len > FRAME_BYTES_MAX))
-		count(&counts->drop[DROP_TOO_BIG], 1);
-	else if (unlikely(!header_is_plain(&hdr)))
-		count(&counts->drop[DROP_BAD_OFFLOAD], 1);
-	else
+/* The usual chain is one piece: make_frame() without the cursor. @p: behind the header. */
+static inline void make_frame_of_piece(struct frame_batch *b, const uint8_t *p, uint32_t len)
+{
+	struct frame *f = &b->f[b->n++];
+	uint8_t *to = frame_head_begin(f);
+
+	f->len = len;
+	f->body = &b->spans[b->n_spans];
+	f->n_body = len > FRAME_HEAD_MAX;
+	if (len <= FRAME_HEAD_MAX) {
+		f->head_len = len;
+		copy_short(to, p, len);
+		return;
+	}
+	f->head_len = FRAME_HEAD_MAX;
+	memcpy(to, p, FRAME_HEAD_MAX);
+	b->spans[b->n_spans++] = (struct frame_span){.p = p + FRAME_HEAD_MAX, .len = len - FRAME_HEAD_MAX};
+}
+
+/* Look at one fetched chain: a frame (DROP_N), or why it is dropped. */
+static inline enum drop_reason receive(uint32_t hdr_bytes, struct frame_batch *b, const struct virtq_chain *chain,
+				       struct gspan *spans)
+{
+	struct cursor c = {.s = spans, .n = chain->n_spans};
+	uint32_t len = chain->len - hdr_bytes;
+	enum drop_reason r;
+	struct net_hdr hdr;
+
+	if (likely(chain->n_spans == 1)) {
+		memcpy(&hdr, spans->p, NET_HDR_SHORT);
+		r = check(&hdr, len);
+		if (likely(r == DROP_N))
+			make_frame_of_piece(b, spans->p + hdr_bytes, len);
+		return r;
+	}
+	take(&c, (uint8_t *)&hdr, hdr_bytes);
+	r = check(&hdr, len);
+	if (likely(r == DROP_N))
 		make_frame(b, &c, len);
+	return r;
+}
+
+/* Look at the fetched chains; returns how many of them there are before one without room for a header. */
+static unsigned receive_all(struct guest_rx *q, struct frame_batch *b, struct virtq_batch *fetched,
+			    struct port_counters *counts)
+{
+	bool enabled = atomic_load_explicit(&q->enabled, memory_order_relaxed);
+	uint32_t hdr_bytes = q->hdr_bytes;
+	struct gspan *span = fetched->span;
+	uint64_t bytes = 0;
+	unsigned i;
+
+	for (i = 0; i < fetched->n; i++) {
+		const struct virtq_chain *chain = &q->lent[i];
+		enum drop_reason r = DROP_QUEUE_DISABLED;
+
+		if (unlikely(chain->len < hdr_bytes))
+			break;
+		bytes += chain->len - hdr_bytes;
+		if (likely(enabled))
+			r = receive(hdr_bytes, b, chain, span);
+		if (unlikely(r != DROP_N))
+			count(&counts->drop[r], 1);
+		span += chain->n_spans;
+	}
+	count(&counts->rx_frames, i);
+	count(&counts->rx_bytes, bytes);
+	return i;
 }
 
 unsigned guest_rx_poll(struct port *p, unsigned queue, struct frame_batch *b, unsigned worker)
 {
 	struct guest *g = guest_of(p);
 	struct guest_rx *q = &g->rx[queue];
-	struct gspan spans[VIRTQ_CHAIN_SPANS];
+	struct gspan spans[RX_SPANS];
+	struct virtq_batch fetched = {
+		.chain = q->lent, .max = FRAME_BATCH - b->n, .span = spans, .max_spans = RX_SPANS - b->n_spans};
 
 	q->n_lent = 0;
-	while (b->n < FRAME_BATCH && q->n_lent < FRAME_BATCH &&
-	       ARRAY_SIZE(b->spans) - b->n_spans >= VIRTQ_CHAIN_SPANS) {
-		struct virtq_chain *chain = &q->lent[q->n_lent];
-
-		if (!virtq_fetch(q->vq, VIRTQ_READABLE, chain, spans, VIRTQ_CHAIN_SPANS))
-			break;
-		if (unlikely(chain->len < q->hdr_bytes)) {
+	if (virtq_fetch(q->vq, VIRTQ_READABLE, &fetched)) {
+		q->n_lent = receive_all(q, b, &fetched, &g->port.counters[worker]);
+		if (unlikely(q->n_lent < fetched.n)) {
 			virtq_break(q->vq, VIRTQ_FAULT_EMPTY);
-			break;
+			virtq_unfetch(q->vq, &fetched, fetched.n - q->n_lent);
 		}
-		q->n_lent++;
-		receive(g, q, b, chain, spans, worker);
 	}
 	if (unlikely(virtq_fault_get(q->vq) != VIRTQ_FAULT_NONE))
 		port_attention(p);
@@ -107,10 +163,8 @@ void guest_rx_done(struct port *p, unsigned queue)
 {
 	struct guest_rx *q = &guest_of(p)->rx[queue];
 
-	for (unsigned i = 0; i < q->n_lent; i++)
-		virtq_complete(q->vq, &q->lent[i], 0);
+	virtq_return(q->vq, q->lent, q->n_lent);
 	q->n_lent = 0;
-	virtq_publish(q->vq);
 }
 
 bool guest_rx_sleep(struct port *p, unsigned queue)

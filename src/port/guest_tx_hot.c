@@ -1,193 +1,331 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Frames to a guest: one copy, from where the sender put them into the buffers of a receiveq.
  *
- * Thread:  any worker; a queue is locked for one batch.
+ * Steps:   reserve (fetch buffers for some frames, under the queue's lock), fill them (without it), and, when the whole
+ *          batch is done, publish: what is filled, in the order it was reserved, whoever filled it.
+ * Thread:  any worker.
  * Trust:   buffers were translated by virtq; their contents never matter here, they are only written.
- * Order:   a frame's buffers are completed after all of it was copied, and the batch is published at once. A frame that
- *          does not fit gives back what it fetched: nothing of it becomes visible.
+ * Order:   all buffers of a frame are published at once. A frame that does not fit takes no buffer.
  */
+#include "base/copy.h"
 #include "port/guest_priv.h"
 
-#define FRAME_CHAINS_MAX 1024 /* buffers for one frame; more only if a guest posts buffers of less than 65 bytes */
-#define FRAME_PIECES_MAX                                                                                               \
-	2048 /* pieces of them: or one that posts single bytes would hold up all who share its worker */
+#define FILL_CHAINS VIRTQ_JOURNAL_ENTRIES /* buffers for one frame, and reserved at once */
+#define FILL_SPANS                                                                                                     \
+	(2048 + VIRTQ_CHAIN_SPANS) /* pieces of them: or one that posts single bytes would hold up all who share its worker */
 
-/* Writing one frame: the buffers fetched for it so far, and where the next byte goes. */
-struct delivery {
-	struct virtq *vq;
-	bool mergeable;
-	struct gspan *spans; /* pieces of the buffer being filled */
-	unsigned next_span, n_spans;
-	struct gspan hdr[NET_HDR_LONG]; /* where the header goes: it is written last (num_buffers) */
-	unsigned n_hdr;
-	unsigned n_chains;
-	unsigned n_pieces;         /* in all of them */
-	struct virtq_chain *chain; /* .len becomes the bytes written */
+/* A reservation while it is made and filled. Frame i of the list gets the next n[i] chains; none: it is dropped. */
+struct fill {
+	struct virtq_batch batch;
+	unsigned used; /* chains that frames got, of batch.n */
+	uint16_t n[FRAME_BATCH];
+	struct virtq_chain chain[FILL_CHAINS];
+	struct gspan span[FILL_SPANS];
 };
 
-/* Fetch one more buffer. */
-static bool next_buffer(struct delivery *d)
-{
-	struct virtq_chain *c = &d->chain[d->n_chains];
+/* ---- reserve: under the lock ---- */
 
-	if (unlikely(d->n_chains == FRAME_CHAINS_MAX) || (d->n_chains > 0 && !d->mergeable))
-		return false;
-	if (!virtq_fetch(d->vq, VIRTQ_WRITABLE, c, d->spans, VIRTQ_CHAIN_SPANS))
-		return false;
-	d->n_spans = c->n_spans;
-	d->next_span = 0;
-	c->len = 0;
-	d->n_chains++;
-	d->n_pieces += c->n_spans;
-	return likely(d->n_pieces <= FRAME_PIECES_MAX);
+/* Have chain @i in the batch, fetching up to @ahead if need be. */
+static inline bool have_chain(struct virtq *vq, struct fill *fill, unsigned i, unsigned ahead)
+{
+	if (likely(i < fill->batch.n))
+		return true;
+	fill->batch.max = min_u32(i + ahead, FILL_CHAINS);
+	return virtq_fetch(vq, VIRTQ_WRITABLE, &fill->batch) > 0;
 }
 
-/* The piece to write to, or NULL if there are no more buffers. */
-static struct gspan *room(struct delivery *d)
+/* May a frame be put off until the next reservation, because this one is full? */
+static bool is_full(const struct fill *fill)
 {
-	for (;;) {
-		while (d->next_span < d->n_spans) {
-			if (d->spans[d->next_span].len)
-				return &d->spans[d->next_span];
-			d->next_span++;
+	return fill->batch.n == FILL_CHAINS || fill->batch.max_spans - fill->batch.n_spans < VIRTQ_CHAIN_SPANS;
+}
+
+#define PUT_OFF ((enum drop_reason)(DROP_N + 1))
+
+/* Find the buffers for a frame of @bytes, header included: *n of them. DROP_N: there they are. @left: frames to come,
+ * this one included. */
+static inline enum drop_reason find_buffers(const struct guest_tx *q, struct fill *fill, uint32_t bytes, unsigned left,
+					    unsigned *n)
+{
+	uint64_t room = 0;
+
+	for (*n = 0; room < bytes; ++*n) {
+		if (*n && !q->mergeable)
+			return DROP_TOO_BIG;
+		if (unlikely(!have_chain(q->vq, fill, fill->used + *n, left))) {
+			if (virtq_fault_get(q->vq) != VIRTQ_FAULT_NONE)
+				return DROP_BROKEN;
+			return fill->used && is_full(fill) ? PUT_OFF : DROP_QUEUE_FULL;
 		}
-		if (!next_buffer(d))
-			return NULL;
-	}
-}
-
-/* Set aside the first @len bytes of the first buffer for the header. */
-static bool reserve_header(struct delivery *d, uint32_t len)
-{
-	if (!next_buffer(d))
-		return false;
-	for (d->n_hdr = 0; len; d->n_hdr++) {
-		struct gspan *s, *h = &d->hdr[d->n_hdr];
-
-		if (unlikely(d->next_span == d->n_spans)) {
-			virtq_break(d->vq, VIRTQ_FAULT_EMPTY);
-			return false;
+		room += fill->chain[fill->used + *n].len;
+		if (unlikely(room < q->hdr_bytes)) { /* the header must fit into the first one */
+			virtq_break(q->vq, VIRTQ_FAULT_EMPTY);
+			return DROP_BROKEN;
 		}
-		s = &d->spans[d->next_span];
-		*h = *s;
-		h->len = min_u32(len, s->len);
-		s->p += h->len;
-		s->gpa.v += h->len;
-		s->len -= h->len;
-		len -= h->len;
-		d->chain[0].len += h->len;
-		if (s->len == 0)
-			d->next_span++;
 	}
-	return true;
+	return DROP_N;
 }
 
-static bool put(struct delivery *d, const uint8_t *src, uint32_t len)
+/* Enter what was reserved. */
+static void open_reservation(struct guest_tx *q, unsigned worker)
+{
+	struct guest_reservation *last = &q->open[q->n_open - 1];
+
+	if (q->n_open == 0 || last->worker != worker)
+		last = &q->open[q->n_open++];
+	*last = (struct guest_reservation){.end = q->vq->fetched, .worker = (uint8_t)worker};
+}
+
+/* Is there a place for a reservation of @worker? */
+static bool may_reserve(const struct guest_tx *q, unsigned worker)
+{
+	return q->n_open < GUEST_RESERVATIONS_MAX || q->open[q->n_open - 1].worker == worker;
+}
+
+/* The usual case: one buffer for each frame. Reserves for the first frames, up to one that needs more. */
+static unsigned reserve_plain(const struct guest_tx *q, struct fill *fill, struct frame *const *f, unsigned n)
+{
+	unsigned i;
+
+	fill->batch.max = n;
+	n = virtq_fetch(q->vq, VIRTQ_WRITABLE, &fill->batch);
+	for (i = 0; i < n && fill->chain[i].len >= q->hdr_bytes + f[i]->len; i++)
+		fill->n[i] = 1;
+	fill->used = i;
+	return i;
+}
+
+/* Reserve for the first frames of the list, as many as will do; returns how many were considered. */
+static unsigned reserve(struct guest_tx *q, struct fill *fill, struct frame *const *f, unsigned n, unsigned worker,
+			struct port_counters *counts)
+{
+	unsigned i = reserve_plain(q, fill, f, n);
+
+	for (; i < n; i++) {
+		unsigned chains;
+		enum drop_reason r = find_buffers(q, fill, q->hdr_bytes + f[i]->len, n - i, &chains);
+
+		if (unlikely(r == PUT_OFF))
+			break;
+		if (unlikely(r != DROP_N)) {
+			count(&counts->drop[r], 1);
+			chains = 0;
+		}
+		fill->n[i] = (uint16_t)chains;
+		fill->used += chains;
+	}
+	virtq_unfetch(q->vq, &fill->batch, fill->batch.n - fill->used);
+	if (fill->used)
+		open_reservation(q, worker);
+	return i;
+}
+
+/* ---- fill: without it ---- */
+
+/* Where the next byte goes: pieces of the chains, chain by chain. */
+struct cursor {
+	struct virtq *vq;
+	struct virtq_chain *chain;
+	struct gspan *span;
+	unsigned spans_left; /* of the chain */
+	uint32_t written;    /* to the chain */
+	unsigned chains_left;
+};
+
+static void next_chain(struct cursor *c)
+{
+	virtq_complete(c->vq, c->chain, c->written, true);
+	c->chain++;
+	c->chains_left--;
+	c->spans_left = c->chain->n_spans;
+	c->written = 0;
+}
+
+static inline void put(struct cursor *c, const uint8_t *src, uint32_t len)
 {
 	while (len) {
-		struct gspan *s = room(d);
-		uint32_t part;
+		uint32_t part = min_u32(len, c->span->len);
 
-		if (!s)
-			return false;
-		part = min_u32(len, s->len);
-		gmem_write(d->vq->mem, s, src, part);
+		gmem_write(c->vq->mem, c->span, src, part);
+		c->written += part;
 		src += part;
 		len -= part;
-		d->chain[d->n_chains - 1].len += part;
-	}
-	return true;
-}
-
-static void write_header(struct delivery *d, uint32_t hdr_bytes)
-{
-	struct net_hdr hdr = {.num_buffers = (uint16_t)d->n_chains};
-	const uint8_t *src = (const uint8_t *)&hdr;
-
-	for (unsigned i = 0; i < d->n_hdr && hdr_bytes; i++) {
-		uint32_t part = d->hdr[i].len;
-
-		gmem_write(d->vq->mem, &d->hdr[i], src, part);
-		src += part;
-		hdr_bytes -= part;
+		if (c->span->len)
+			return;
+		c->span++;
+		if (--c->spans_left == 0 && c->chains_left > 1)
+			next_chain(c);
 	}
 }
 
-static bool put_frame(struct delivery *d, const struct frame *f, uint32_t hdr_bytes)
+static inline void put_frame(struct cursor *c, const struct frame *f, uint32_t hdr_bytes)
 {
-	if (!reserve_header(d, hdr_bytes) || !put(d, f->data, f->head_len))
-		return false;
+	struct net_hdr hdr = {.num_buffers = (uint16_t)c->chains_left};
+
+	put(c, (const uint8_t *)&hdr, hdr_bytes);
+	put(c, f->data, f->head_len);
 	for (unsigned i = 0; i < f->n_body; i++)
-		if (!put(d, f->body[i].p, f->body[i].len))
-			return false;
-	write_header(d, hdr_bytes);
-	for (unsigned i = 0; i < d->n_chains; i++)
-		virtq_complete(d->vq, &d->chain[i], d->chain[i].len);
-	return true;
+		put(c, f->body[i].p, f->body[i].len);
+	virtq_complete(c->vq, c->chain, c->written, false);
 }
 
-/* Why put_frame() failed. */
-static enum drop_reason why(const struct delivery *d)
+/* The usual case of put_frame(): one buffer in one piece. */
+static force_inline void put_whole(struct virtq *vq, const struct virtq_chain *chain, const struct gspan *s,
+				   const struct frame *f, uint32_t hdr_bytes)
 {
-	if (virtq_fault_get(d->vq) != VIRTQ_FAULT_NONE)
-		return DROP_BROKEN;
-	return !d->mergeable && d->n_chains ? DROP_TOO_BIG : DROP_QUEUE_FULL;
+	static const struct net_hdr hdr = {.num_buffers = 1};
+	uint8_t *to = s->p + hdr_bytes;
+
+	memcpy(s->p, &hdr, NET_HDR_SHORT);
+	if (likely(hdr_bytes == NET_HDR_LONG))
+		memcpy(s->p + NET_HDR_SHORT, &hdr.num_buffers, sizeof(hdr.num_buffers));
+	if (likely(f->head_len <= COPY_SHORT_MAX))
+		copy_short(to, f->data, f->head_len);
+	else /* with a tag */
+		memcpy(to, f->data, f->head_len);
+	to += f->head_len;
+	for (unsigned i = 0; i < f->n_body; i++) {
+		copy_bytes(to, f->body[i].p, f->body[i].len);
+		to += f->body[i].len;
+	}
+	gmem_dirty(vq->mem, s->gpa, hdr_bytes + f->len);
+	virtq_complete(vq, chain, hdr_bytes + f->len, false);
 }
 
-static void deliver(struct guest *g, struct guest_tx *q, const struct frame *f, unsigned worker)
+static void fill_frames(const struct guest_tx *q, struct fill *fill, struct frame *const *f, unsigned n,
+			struct port_counters *counts)
+{
+	struct virtq_chain *chain = fill->chain;
+	struct gspan *span = fill->span;
+	uint64_t bytes = 0, frames = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		if (unlikely(fill->n[i] == 0))
+			continue;
+		frames++;
+		bytes += f[i]->len;
+		if (likely(fill->n[i] == 1 && chain->n_spans == 1)) {
+			put_whole(q->vq, chain++, span++, f[i], q->hdr_bytes);
+			continue;
+		}
+		put_frame(&(struct cursor){.vq = q->vq,
+					   .chain = chain,
+					   .span = span,
+					   .spans_left = chain->n_spans,
+					   .chains_left = fill->n[i]},
+			  f[i], q->hdr_bytes);
+		for (unsigned k = 0; k < fill->n[i]; k++)
+			span += (chain++)->n_spans;
+	}
+	count(&counts->tx_frames, frames);
+	count(&counts->tx_bytes, bytes);
+}
+
+/* ---- and both ---- */
+
+/* Frames for one queue, in order. */
+static void send_to(struct guest *g, struct guest_tx *q, struct frame *const *f, unsigned n, unsigned worker)
 {
 	struct port_counters *counts = &g->port.counters[worker];
-	struct gspan spans[VIRTQ_CHAIN_SPANS];
-	struct virtq_chain chain[FRAME_CHAINS_MAX];
-	struct delivery d;
+	struct fill fill;
 
 	/* Member by member: the arrays are large and need no initial value. */
-	d.vq = q->vq;
-	d.mergeable = q->mergeable;
-	d.spans = spans;
-	d.next_span = d.n_spans = d.n_hdr = d.n_chains = d.n_pieces = 0;
-	d.chain = chain;
-	if (likely(put_frame(&d, f, q->hdr_bytes))) {
-		count(&counts->tx_frames, 1);
-		count(&counts->tx_bytes, f->len);
-		return;
-	}
-	count(&counts->drop[why(&d)], 1);
-	virtq_unfetch(q->vq, d.n_chains);
-}
+	fill.batch = (struct virtq_batch){.chain = fill.chain, .span = fill.span, .max_spans = FILL_SPANS};
+	while (n) {
+		unsigned k = n;
 
-/* Frames for one queue, in order. @of[i] says which queue frame i is for. */
-static void send_to(struct guest *g, struct guest_tx *q, struct frame *const *f, const uint8_t *of, unsigned index,
-		    unsigned n, unsigned worker)
-{
-	spin_lock(&q->lock);
-	for (unsigned i = 0; i < n; i++)
-		if (of[i] == index)
-			deliver(g, q, f[i], worker);
-	virtq_publish(q->vq);
+		fill.batch.n = fill.batch.n_spans = fill.used = 0;
+		spin_lock(&q->lock);
+		if (likely(may_reserve(q, worker)))
+			k = reserve(q, &fill, f, n, worker, counts);
+		else
+			count(&counts->drop[DROP_QUEUE_FULL], n);
+		spin_unlock(&q->lock);
+		if (fill.used)
+			fill_frames(q, &fill, f, k, counts);
+		f += k;
+		n -= k;
+	}
 	if (unlikely(virtq_fault_get(q->vq) != VIRTQ_FAULT_NONE))
 		port_attention(&g->port);
-	spin_unlock(&q->lock);
+}
+
+/* virtio 1.2, 5.1.6.5.5: frames of a flow go to one queue, the same for both directions. */
+static void spread(struct guest *g, const struct guest_tx_set *set, struct frame *const *f, unsigned n, unsigned worker)
+{
+	uint8_t of[FRAME_BATCH];
+	uint32_t wanted = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		of[i] = (uint8_t)(frame_hash(f[i]) % set->n);
+		wanted |= 1u << of[i];
+	}
+	for (; wanted; wanted &= wanted - 1) {
+		unsigned k = (unsigned)__builtin_ctz(wanted), m = 0;
+		struct frame *list[FRAME_BATCH];
+
+		for (unsigned i = 0; i < n; i++)
+			if (of[i] == k)
+				list[m++] = f[i];
+		send_to(g, set->q[k], list, m, worker);
+	}
 }
 
 void guest_tx_frames(struct port *p, struct frame *const *f, unsigned n, unsigned worker)
 {
 	struct guest *g = guest_of(p);
-	struct guest_tx_set *set = atomic_load_explicit(&g->tx_set, memory_order_acquire);
-	uint8_t of[FRAME_BATCH] = {0};
-	uint16_t wanted = 0;
+	const struct guest_tx_set *set = atomic_load_explicit(&g->tx_set, memory_order_acquire);
 
-	if (unlikely(set->n == 0)) {
+	if (likely(set->n == 1))
+		send_to(g, set->q[0], f, n, worker);
+	else if (set->n)
+		spread(g, set, f, n, worker);
+	else
 		port_drop(p, worker, DROP_PORT_DOWN, n);
+}
+
+/* ---- publish ---- */
+
+/* Under the lock: show the guest what is filled, up to the first reservation that is not. */
+static void publish(struct guest_tx *q)
+{
+	unsigned n = 0;
+
+	while (n < q->n_open && q->open[n].filled)
+		n++;
+	if (n == 0)
 		return;
+	virtq_publish(q->vq, q->open[n - 1].end);
+	memmove(q->open, q->open + n, (q->n_open - n) * sizeof(q->open[0]));
+	__atomic_store_n(&q->n_open, q->n_open - n, __ATOMIC_RELAXED);
+}
+
+void guest_tx_publish(struct port *p, unsigned worker)
+{
+	const struct guest_tx_set *set = atomic_load_explicit(&guest_of(p)->tx_set, memory_order_acquire);
+
+	for (unsigned k = 0; k < set->n; k++) {
+		struct guest_tx *q = set->q[k];
+
+		if (__atomic_load_n(&q->n_open, __ATOMIC_RELAXED) == 0)
+			continue; /* whoever has reserved here sees it */
+		spin_lock(&q->lock);
+		for (unsigned i = 0; i < q->n_open; i++)
+			q->open[i].filled |= q->open[i].worker == worker;
+		publish(q);
+		spin_unlock(&q->lock);
 	}
-	/* virtio 1.2, 5.1.6.5.5: frames of a flow go to one queue, the same for both directions. */
-	for (unsigned i = 0; i < n; i++) {
-		if (set->n > 1)
-			of[i] = (uint8_t)(frame_hash(f[i]) % set->n);
-		wanted |= (uint16_t)(1u << of[i]);
+}
+
+void guest_tx_settle(const struct guest_tx_set *set)
+{
+	for (unsigned k = 0; k < set->n; k++) {
+		struct guest_tx *q = set->q[k];
+
+		spin_lock(&q->lock);
+		for (unsigned i = 0; i < q->n_open; i++)
+			q->open[i].filled = true;
+		publish(q);
+		spin_unlock(&q->lock);
 	}
-	for (unsigned k = 0; k < set->n; k++)
-		if (wanted & 1u << k)
-			send_to(g, set->q[k], f, of, k, n, worker);
 }

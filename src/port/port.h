@@ -87,6 +87,11 @@ struct port_ops {
 	 * are as the wire should see them (tagged if need be). Copies what it keeps. */
 	void (*tx)(struct port *p, struct frame *const *f, unsigned n, unsigned worker);
 
+	/* Make visible to the receiver what tx() took since the last call. Once for each port that a batch went to, after
+	 * the sender's rx_done() and before any flush: whoever is killed in between has a sender who will not send those
+	 * frames again, and a receiver who never saw them, so nothing comes twice. NULL: tx() did it. */
+	void (*tx_publish)(struct port *p, unsigned worker);
+
 	/* -- workers, after a batch: may make system calls -- */
 
 	/* Tell the sender what rx_done() gave back (interrupt the guest). The worker that owns @q. May be NULL. */

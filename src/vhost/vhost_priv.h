@@ -19,7 +19,8 @@
 struct vhost_ring {
 	struct virtq vq; /* valid while running */
 	uint16_t num;    /* entries; 0: not told yet */
-	uint16_t base;   /* where it stood when it was halted, or SET_VRING_BASE's word: for GET_VRING_BASE only */
+	uint32_t base;   /* where it stood when it was halted, or SET_VRING_BASE's word */
+	bool has_base;   /* one of the two has happened */
 	uva_t desc, avail, used;
 	gpa_t used_log;
 	bool log_used;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What rings do. A ring runs as soon as nothing it needs is missing. Whatever changes under a running ring is changed
- * while it is halted for a moment; it goes on where it was (virtq_start resumes at used->idx).
+ * while it is halted for a moment; it goes on where it was (virtq_start).
  *
  * Invariant: while a ring runs, its owner knows (ring_run was called and ring_halt was not), its vq is valid, and
  * nothing its vq refers to changes. */
@@ -26,10 +26,12 @@ void vhost_signal(int fd)
 
 bool vhost_ring_mapped(const struct vhost *v, const struct vhost_ring *r)
 {
-	/* virtio 1.2, 2.7: sizes with used_event and avail_event */
+	bool packed = vhost_acked(v, VIRTIO_F_RING_PACKED);
+
+	/* virtio 1.2, 2.7: sizes with used_event and avail_event; 2.8.10: two event structures */
 	return gmem_uva(v->mem, r->desc, UINT64_C(16) * r->num, NULL) &&
-	       gmem_uva(v->mem, r->avail, 6 + UINT64_C(2) * r->num, NULL) &&
-	       gmem_uva(v->mem, r->used, 6 + UINT64_C(8) * r->num, NULL);
+	       gmem_uva(v->mem, r->avail, packed ? 4 : 6 + UINT64_C(2) * r->num, NULL) &&
+	       gmem_uva(v->mem, r->used, packed ? 4 : 6 + UINT64_C(8) * r->num, NULL);
 }
 
 /* With dirty logging on, a write before the log is there would be lost: the rings wait for SET_LOG_BASE. QEMU sends it
@@ -56,6 +58,9 @@ int vhost_ring_try(struct vhost *v, unsigned i, struct err *e)
 		.used = r->used,
 		.log_used = r->log_used,
 		.used_log = r->used_log,
+		.packed = vhost_acked(v, VIRTIO_F_RING_PACKED),
+		.in_order = vhost_acked(v, VIRTIO_F_IN_ORDER),
+		.base = (uint16_t)(r->has_base ? r->base : PACKED_START),
 		.event_idx = vhost_acked(v, VIRTIO_F_EVENT_IDX),
 		.indirect = vhost_acked(v, VIRTIO_F_INDIRECT_DESC),
 		.call_fd = r->call_fd,
@@ -64,8 +69,14 @@ int vhost_ring_try(struct vhost *v, unsigned i, struct err *e)
 
 	if (r->running || missing(v, r))
 		return 0;
-	if ((rc = virtq_start(&r->vq, &c, e)) < 0 || (rc = v->ops->ring_run(v->owner, i, &r->vq, r->kick_fd, e)) < 0)
+	rc = virtq_start(&r->vq, &c, e);
+	if (rc < 0)
 		return rc;
+	rc = v->ops->ring_run(v->owner, i, &r->vq, r->kick_fd, e);
+	if (rc < 0) {
+		virtq_stop(&r->vq);
+		return rc;
+	}
 	r->running = true;
 	/* What was completed before, by us or by a flued that was killed, may not have been told to the guest. */
 	vhost_signal(r->call_fd);
@@ -81,7 +92,9 @@ void vhost_ring_halt(struct vhost *v, unsigned i)
 		return;
 	v->ops->ring_halt(v->owner, i);
 	r->base = virtq_base(&r->vq);
+	r->has_base = true;
 	r->running = false;
+	virtq_stop(&r->vq);
 }
 
 int vhost_rings_try(struct vhost *v, struct err *e)

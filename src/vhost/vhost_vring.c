@@ -14,10 +14,12 @@ int vhost_set_vring_num(struct vhost *v, struct vhost_msg *m, struct err *e)
 {
 	struct vhost_ring *r = &v->ring[m->ring];
 	uint32_t num = m->p.state.num;
+	/* virtio 1.2, 2.8.10.1: of packed rings any size is allowed */
+	bool packed = vhost_acked(v, VIRTIO_F_RING_PACKED);
 
-	if (num == 0 || (num & (num - 1)) || num > VIRTQ_SIZE_MAX)
-		return err_set(e, -EINVAL, NULL, NULL, "%" PRIu32 " is not a power of two up to %d", num,
-			       VIRTQ_SIZE_MAX);
+	if (num == 0 || num > VIRTQ_SIZE_MAX || (!packed && num & (num - 1)))
+		return err_set(e, -EINVAL, NULL, NULL, "%" PRIu32 " is not %s up to %d", num,
+			       packed ? "a ring size" : "a power of two", VIRTQ_SIZE_MAX);
 	if (num == r->num)
 		return 0;
 	if (r->running)
@@ -59,12 +61,14 @@ int vhost_set_vring_base(struct vhost *v, struct vhost_msg *m, struct err *e)
 {
 	struct vhost_ring *r = &v->ring[m->ring];
 
-	/* Not where we start: that is used->idx. Some front ends send the index of the newest available entry instead,
-	 * and what lies between would be lost. */
-	if (m->p.state.num > UINT16_MAX)
+	/* Not where a split ring starts: that is used->idx. Some front ends send the index of the newest available entry
+	 * instead, and what lies between would be lost. For packed rings see virtq_start(). */
+	if (m->p.state.num > UINT16_MAX && !vhost_acked(v, VIRTIO_F_RING_PACKED))
 		return err_set(e, -EINVAL, NULL, NULL, "%" PRIu32 " is no index of a split ring", m->p.state.num);
-	if (!r->running)
-		r->base = (uint16_t)m->p.state.num;
+	if (r->running)
+		return 0;
+	r->base = m->p.state.num;
+	r->has_base = true;
 	return 0;
 }
 

@@ -18,18 +18,17 @@
 #define VIRTQ_JOURNAL_ENTRIES 256 /* most used descriptors published at once, and buffers of one frame */
 
 struct virtq_journal_entry {
-	uint16_t pos; /* in the ring */
+	uint16_t at; /* position: entry in bits 0 to 14, wrap counter in bit 15 (as in SET_VRING_BASE) */
 	uint16_t id;
 	uint32_t len;
 };
 
 struct virtq_journal {
 	uint32_t live; /* 1: the ring was not stopped in order: its position is `at`, not the front end's base */
-	uint16_t at;   /* position: entry in bits 0 to 14, wrap counter in bit 15 (as in SET_VRING_BASE) */
+	uint16_t at;   /* where the ring stands */
 	uint16_t n;    /* entries of the intent; 0: none */
-	uint16_t from; /* where the intent begins */
-	uint16_t to;   /* where the ring stands once it is published */
-	uint32_t reserved;
+	uint16_t to;   /* where the ring stands once it is carried out */
+	uint16_t reserved[3];
 	struct virtq_journal_entry used[VIRTQ_JOURNAL_ENTRIES];
 };
 static_assert(sizeof(struct virtq_journal) == 16 + 8 * VIRTQ_JOURNAL_ENTRIES, "part of the state file's layout");

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The control half of a virtqueue: checking what the front end says, and the decision to interrupt. */
+/* The control half of a virtqueue: checking what the front end says, and where a ring goes on. */
 #include "virtq/virtq.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
+
+#include "virtq/virtq_priv.h"
 
 const char *virtq_fault_text(enum virtq_fault f)
 {
@@ -26,86 +29,137 @@ const char *virtq_fault_text(enum virtq_fault f)
 	return text[f];
 }
 
-/* Translate one of the three areas (virtio 1.2, 2.7: sizes and alignments). */
+/* Translate one of the three areas (virtio 1.2, 2.7 and 2.8.10: sizes and alignments). */
 static int area(const struct virtq_conf *c, uva_t uva, uint64_t bytes, unsigned align, const char *what, void **p,
-		struct err *e)
+		gpa_t *gpa, struct err *e)
 {
 	if (uva.v % align)
 		return err_set(e, -EINVAL, NULL, NULL, "%s at 0x%" PRIx64 " is not aligned to %u", what, uva.v, align);
-	*p = gmem_uva(c->mem, uva, bytes, NULL);
+	*p = gmem_uva(c->mem, uva, bytes, gpa);
 	if (!*p || (uintptr_t)*p % align)
 		return err_set(e, -EINVAL, NULL, NULL, "%s at 0x%" PRIx64 " is outside the guest's memory", what,
 			       uva.v);
 	return 0;
 }
 
-int virtq_start(struct virtq *vq, const struct virtq_conf *c, struct err *e)
+static int start_split(struct virtq *vq, const struct virtq_conf *c, struct err *e)
 {
 	void *desc = NULL, *avail = NULL, *used = NULL;
 	uint16_t at;
 	int rc;
 
-	if (c->size == 0 || (c->size & (c->size - 1)) || c->size > VIRTQ_SIZE_MAX)
-		return err_set(e, -EINVAL, NULL, NULL, "ring size %u is not a power of two up to %d", c->size,
-			       VIRTQ_SIZE_MAX);
-	if ((rc = area(c, c->desc, UINT64_C(16) * c->size, 16, "the descriptor table", &desc, e)) < 0 ||
-	    (rc = area(c, c->avail, 6 + UINT64_C(2) * c->size, 2, "the available ring", &avail, e)) < 0 ||
-	    (rc = area(c, c->used, 6 + UINT64_C(8) * c->size, 4, "the used ring", &used, e)) < 0)
+	if (c->size & (c->size - 1))
+		return err_set(e, -EINVAL, NULL, NULL, "ring size %u is not a power of two", c->size);
+	if ((rc = area(c, c->desc, UINT64_C(16) * c->size, 16, "the descriptor table", &desc, NULL, e)) < 0 ||
+	    (rc = area(c, c->avail, 6 + UINT64_C(2) * c->size, 2, "the available ring", &avail, NULL, e)) < 0 ||
+	    (rc = area(c, c->used, 6 + UINT64_C(8) * c->size, 4, "the used ring", &used, NULL, e)) < 0)
 		return rc;
+	vq->desc = desc;
+	vq->avail = avail;
+	vq->used = used;
+	vq->used_log = c->used_log;
+	at = __atomic_load_n(&vq->used->idx, __ATOMIC_RELAXED);
+	vq->fetched = vq->avail_idx = vq->published = vq->signalled = at;
+	return 0;
+}
 
-	at = __atomic_load_n(&((struct vring_used *)used)->idx, __ATOMIC_RELAXED);
+/* Has a device used descriptors of this ring? All that were ever used, or made available in a lap after the first,
+ * have the USED bit set, or had it until the driver came by again. */
+static bool is_new_ring(const struct virtq *vq)
+{
+	for (unsigned i = 0; i < vq->size; i++)
+		if (__atomic_load_n(&vq->ring[i].flags, __ATOMIC_RELAXED) & VRING_PACKED_DESC_F_USED)
+			return false;
+	return true;
+}
+
+/* Where the ring stands: what a killed (or cut off) flued has left, or what the front end says. */
+static int choose_position(struct virtq *vq, const struct virtq_conf *c, struct err *e)
+{
+	struct virtq_journal *j = vq->journal;
+
+	if ((c->base & PACKED_POS) >= c->size)
+		return err_set(e, -EINVAL, NULL, NULL, "base %u is outside a ring of %u", c->base & PACKED_POS,
+			       c->size);
+	if (j->live == 1 && virtq_journal_valid(j, c->size) && !is_new_ring(vq)) {
+		packed_replay(vq);
+	} else {
+		j->at = c->base;
+		j->n = 0;
+	}
+	j->live = 1;
+	vq->avail_at = vq->used_at = vq->signalled_at = j->at;
+	return 0;
+}
+
+#define PACKED_AHEAD 16 /* four cache lines */
+
+/* Memory of ours: completed chains, one for each that can be fetched, and a journal if nobody keeps one for us. */
+static int allocate(struct virtq *vq, const struct virtq_conf *c)
+{
+	size_t n = 1;
+
+	while (n < c->size)
+		n *= 2;
+	vq->pending_mask = (uint16_t)(n - 1);
+	vq->pending = calloc(1, n * sizeof(vq->pending[0]) + (c->journal ? 0 : sizeof(*c->journal)));
+	if (!vq->pending)
+		return -ENOMEM;
+	vq->journal = c->journal ? c->journal : (struct virtq_journal *)(vq->pending + n);
+	return 0;
+}
+
+static int start_packed(struct virtq *vq, const struct virtq_conf *c, struct err *e)
+{
+	void *ring = NULL, *driver = NULL, *device = NULL;
+	int rc;
+
+	if ((rc = area(c, c->desc, UINT64_C(16) * c->size, 16, "the descriptor ring", &ring, &vq->used_log, e)) < 0 ||
+	    (rc = area(c, c->avail, 4, 4, "the driver's event structure", &driver, NULL, e)) < 0 ||
+	    (rc = area(c, c->used, 4, 4, "the device's event structure", &device, &vq->event_log, e)) < 0)
+		return rc;
+	vq->ring = ring;
+	vq->driver = driver;
+	vq->device = device;
+	vq->desc_ahead = (uint16_t)(PACKED_AHEAD % c->size);
+	if (allocate(vq, c) < 0)
+		return err_set(e, -ENOMEM, NULL, NULL, "out of memory");
+	rc = choose_position(vq, c, e);
+	if (rc < 0)
+		virtq_stop(vq);
+	return rc;
+}
+
+int virtq_start(struct virtq *vq, const struct virtq_conf *c, struct err *e)
+{
+	if (c->size == 0 || c->size > VIRTQ_SIZE_MAX)
+		return err_set(e, -EINVAL, NULL, NULL, "ring size %u is not from 1 to %d", c->size, VIRTQ_SIZE_MAX);
 	*vq = (struct virtq){
 		.mem = c->mem,
-		.desc = desc,
-		.avail = avail,
-		.used = used,
-		.used_log = c->used_log,
 		.size = c->size,
+		.packed = c->packed,
+		.in_order = c->in_order,
 		.log_used = c->log_used,
 		.event_idx = c->event_idx,
 		.indirect = c->indirect,
 		.call_fd = c->call_fd,
-		.last_avail = at,
-		.avail_idx = at,
-		.used_idx = at,
-		.published_idx = at,
-		.signalled_idx = at,
 	};
-	return 0;
+	return c->packed ? start_packed(vq, c, e) : start_split(vq, c, e);
 }
 
-uint16_t virtq_base(const struct virtq *vq)
+void virtq_stop(struct virtq *vq)
 {
-	return vq->last_avail;
+	free(vq->pending);
+	vq->pending = NULL;
+	vq->journal = NULL;
+}
+
+uint32_t virtq_base(const struct virtq *vq)
+{
+	return vq->packed ? (uint32_t)vq->used_at << 16 | vq->avail_at : vq->fetched;
 }
 
 int virtq_set_call(struct virtq *vq, int call_fd)
 {
 	return atomic_exchange(&vq->call_fd, call_fd);
-}
-
-/* virtio 1.2, 2.7.7.2: with EVENT_IDX, interrupt if used_event lies in what was published since the last decision. */
-static bool wants_interrupt(struct virtq *vq, uint16_t from, uint16_t to)
-{
-	uint16_t event;
-
-	if (!vq->event_idx)
-		return !(__atomic_load_n(&vq->avail->flags, __ATOMIC_RELAXED) & VRING_AVAIL_F_NO_INTERRUPT);
-	event = __atomic_load_n(&vq->avail->ring[vq->size], __ATOMIC_RELAXED);
-	return !vq->signalled_valid || (uint16_t)(to - event - 1) < (uint16_t)(to - from);
-}
-
-int virtq_interrupt(struct virtq *vq)
-{
-	uint16_t from = vq->signalled_idx, to = vq->published_idx;
-	bool wants;
-
-	if (from == to)
-		return -1;
-	/* used->idx must be visible before the guest's wish is read, or both sides could go to sleep. */
-	atomic_thread_fence(memory_order_seq_cst);
-	wants = wants_interrupt(vq, from, to);
-	__atomic_store_n(&vq->signalled_idx, to, __ATOMIC_RELAXED);
-	vq->signalled_valid = true;
-	return wants ? atomic_load_explicit(&vq->call_fd, memory_order_acquire) : -1;
 }

@@ -34,14 +34,42 @@ void workers_queue_remove(struct workers *group, struct port *p, unsigned q);
 /* Wait for a grace period: everything unpublished before is used by nobody after. */
 void workers_quiesce(void);
 
+/* Where a worker's time goes. */
+enum work_stage {
+	STAGE_RECEIVE,      /* rx: chains or slots become frames */
+	STAGE_LOOKUP,       /* check, learn, decide */
+	STAGE_COPY,         /* tx */
+	STAGE_COMPLETION,   /* rx_done and tx_publish */
+	STAGE_NOTIFICATION, /* rx_flush and tx_flush */
+	STAGE_EMPTY,        /* looking for work where there was none */
+	STAGE_N
+};
+const char *work_stage_name(enum work_stage s);
+
 struct worker_stats {
 	int cpu;
 	unsigned queues, awake; /* owned; of these not asleep */
 	uint64_t rounds;        /* passes over the queues that are awake */
 	uint64_t busy_rounds;   /* of these with at least one frame */
+	uint64_t busy_polls;    /* of one queue, that found at least one frame */
+	uint64_t empty_polls;
 	uint64_t frames;
-	uint64_t sleeps; /* times in epoll_wait without a time limit */
-	uint64_t cpu_ns; /* CPU time of the thread */
+	uint64_t sleeps;                /* times in epoll_wait without a time limit */
+	uint64_t stage_cycles[STAGE_N]; /* see cycles_hz() */
+	uint64_t asleep_cycles;         /* time that no stage was charged with */
+	uint64_t cpu_ns;                /* CPU time of the thread */
 };
 unsigned workers_count(const struct workers *group);
 void workers_stats(const struct workers *group, unsigned i, struct worker_stats *s);
+
+/* What one receive queue took, since it was given to the workers. */
+struct work_queue_stats {
+	const struct port *port;
+	unsigned q;
+	bool awake;
+	uint64_t polls, busy_polls;
+	uint64_t frames;      /* taken, dropped ones too */
+	uint64_t busy_cycles; /* of busy polls, from receiving to notification */
+};
+/* Queue number @k of worker @i; false: it has no more. */
+bool workers_queue_stats(const struct workers *group, unsigned i, unsigned k, struct work_queue_stats *s);

@@ -20,7 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static struct fwd *sw;
 static struct port fake[FAKES];
 static struct frame_batch batch;
-static struct port_set touched;
+static struct fwd_work work;
 static bool changed[FAKES]; /* settings or link, by this input */
 
 /* What went in. */
@@ -250,7 +250,7 @@ static void process(struct input *in)
 	batch.n = batch.n_spans = 0;
 	while (batch.n < n && in->left)
 		take_frame(in);
-	fwd_process(sw, in_port, &batch, WORKER, &touched);
+	fwd_process(sw, in_port, &batch, WORKER, &work);
 	for (unsigned i = 0; i < batch.n; i++) {
 		unaccounted += original[i].outs == 0;
 		expect(!batch.f[i].tagged, "tags are taken out again");

@@ -136,7 +136,7 @@ static void start(unsigned i, bool event_idx)
 static void stop(unsigned i)
 {
 	guest_ring_halt(guest, i);
-	free(vq[i]);
+	driver_stop(vq[i]);
 }
 
 /* A log that ends in the middle of memory. */
@@ -237,6 +237,7 @@ static void transmit(unsigned n, uint32_t len)
 		f->n_body = span.len > 0;
 	}
 	port->ops->tx(port, list, n, 0);
+	port->ops->tx_publish(port, 0);
 	port->ops->tx_flush(port, 0);
 }
 

@@ -88,6 +88,7 @@ def test_json_is_the_api_s_own(switch):
     assert as_json(switch, "fdb", "show") == switch.api("GET", "/v1/fdb")
     assert as_json(switch, "stats") == switch.api("GET", "/v1/ports")
     assert as_json(switch, "stats", "vm1") == switch.port("vm1")
+    assert as_json(switch, "stats", "--cycles").keys() == {"workers"}
     assert as_json(switch, "status").keys() == switch.status().keys()
     assert json.loads(switch.cli("port", "show", "--json").stdout) == switch.api("GET", "/v1/ports")
 
@@ -128,7 +129,7 @@ def test_a_key_that_is_none_is_named_with_those_there_are(switch):
     [
         [], ["fly"], ["port"], ["port", "fly"], ["port", "add"], ["port", "set", "vm1"], ["port", "del"], ["port", "del", "a", "b"],
         ["port", "add", "vm1", "mtu"], ["port", "add", "vm1", "=5"], ["port", "show", "a", "b"], ["fdb"], ["fdb", "drop"],
-        ["stats", "a", "b"], ["top", "-x"], ["top", "-d", "0"], ["top", "-d", "soon"], ["top", "-n", "-1"], ["qemu"], ["status", "x"],
+        ["stats", "a", "b"], ["stats", "--cycle"], ["top", "-x"], ["top", "-d", "0"], ["top", "-d", "soon"], ["top", "-n", "-1"], ["qemu"], ["status", "x"],
         ["doctor", "x"], ["--unknown"],
     ],
 )  # fmt: skip
@@ -206,6 +207,17 @@ def test_stats_count_and_explain_drops(switch, attach):
          "MEANING": "rx: the source MAC is not the one configured for this port (spoof guard)"}
     ]  # fmt: skip
     assert "mac_spoofed" not in switch.cli("stats", "vm2").stdout
+
+
+def test_stats_tell_what_a_frame_costs(switch, attach):
+    vm1, vm2 = attach("vm1", {"mac": MAC}), attach("vm2")
+    frame = bytes.fromhex("ffffffffffff" + MAC.replace(":", "") + "88b6") + bytes(50)
+    vm1.send([frame])
+    assert vm2.recv() == [frame]
+    workers, queues = (part.split("\n", 1)[1] for part in switch.cli("stats", "--cycles").stdout.split("\n\n"))
+    counted = [w for w in rows(workers) if w["FRAMES"] == "1"]
+    assert len(counted) == 1 and float(counted[0]["TOTAL"]) >= float(counted[0]["COPY"]) > 0
+    assert {(q["PORT"], q["FRAMES"]) for q in rows(queues)} == {("vm1", "1"), ("vm2", "0")}
 
 
 def test_the_address_table_is_shown_and_flushed(switch, attach):

@@ -31,6 +31,31 @@ def test_queues_are_spread_over_the_workers(switch, attach):
     assert [w["cpu"] for w in switch.status()["workers"]] == CPUS
 
 
+STAGES = ["receive", "lookup", "copy", "completion", "notification", "empty"]
+
+
+def test_cycles_are_charged_to_stages_and_queues(switch, attach):
+    a, b = attach("vm1", {"mac": F.mac(1)}), attach("vm2", {"mac": F.mac(2)})
+    for i in range(20):
+        frames = [F.numbered(F.mac(1), F.mac(2), i * 10 + k) for k in range(10)]
+        a.send(frames)
+        assert b.recv(10) == frames
+    workers = switch.api("GET", "/v1/workers")["workers"]
+    assert [(w["id"], w["cpu"]) for w in workers] == list(enumerate(CPUS))
+    queues = {(q["port"], q["queue"]): q for w in workers for q in w["queues"]}
+    assert queues.keys() == {("vm1", 0), ("vm2", 0)}
+    mine = queues["vm1", 0]
+    assert mine["frames"] == 200 and 20 <= mine["busy_polls"] <= 200 and mine["polls"] >= mine["busy_polls"]
+    assert queues["vm2", 0]["frames"] == queues["vm2", 0]["busy_cycles"] == 0
+    busy = next(w for w in workers if w["frames"])
+    assert list(busy["stages"]) == STAGES and all(busy["stages"].values())
+    assert busy["frames"] == 200 and busy["busy_polls"] == mine["busy_polls"] and busy["empty_polls"] > 0
+    assert mine["busy_cycles"] == sum(busy["stages"][s] for s in STAGES[:5])
+    for w in workers:  # all its time is accounted for
+        spent_s = (sum(w["stages"].values()) + w["asleep_cycles"]) / w["hz"]
+        assert 0 < spent_s < switch.status()["uptime_s"] + 1 and w["cpu_s"] < spent_s + 0.1
+
+
 @pytest.mark.parametrize("mergeable", [True, False], ids=["mergeable", "whole"])
 def test_many_send_to_one(switch, attach, mergeable):
     """Nothing lost, doubled or torn; each sender's frames in order."""

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "base/cycles.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/time.h"
@@ -131,11 +132,30 @@ static void noise_is_held_back_and_counted(void **state)
 	assert_string_equal(logged(), "flued: info: much later\n"); /* nothing was held back meanwhile */
 }
 
+static void cycles_are_a_clock(void **state)
+{
+	uint64_t began_ns, began, ns, cycles;
+
+	(void)state;
+	cycles_init();
+	assert_in_range(cycles_hz(), 1000 * 1000, UINT64_C(10000000000));
+	assert_int_equal(cycles_of_ns(NS_PER_S), cycles_hz());
+	assert_int_equal(cycles_to_ns(3 * cycles_hz()), 3 * NS_PER_S);
+	began_ns = time_now_ns();
+	began = cycles_now();
+	usleep(20000);
+	ns = time_now_ns() - began_ns;
+	cycles = cycles_now() - began;
+	/* somebody else may have had the core between two readings, for a while */
+	assert_in_range(cycles_to_ns(cycles), ns / 2, 2 * ns);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_error_says_where_why_and_what_to_do),
 		cmocka_unit_test(long_errors_are_cut),
+		cmocka_unit_test(cycles_are_a_clock),
 		cmocka_unit_test_setup_teardown(a_message_is_one_line, catch_stderr, release_stderr),
 		cmocka_unit_test_setup_teardown(lines_above_the_level_are_not_shown, catch_stderr, release_stderr),
 		cmocka_unit_test_setup_teardown(noise_is_held_back_and_counted, catch_stderr, release_stderr),

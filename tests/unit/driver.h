@@ -151,6 +151,12 @@ static inline struct virtq *driver_start(const struct virtq_conf *c)
 	return vq;
 }
 
+static inline void driver_stop(struct virtq *vq)
+{
+	virtq_stop(vq);
+	free(vq);
+}
+
 static inline void driver_desc(struct driver *d, unsigned i, uint64_t gpa, uint32_t len, unsigned flags, unsigned next)
 {
 	d->desc[i] = (struct vring_desc){gpa, len, (uint16_t)flags, (uint16_t)next};

@@ -33,7 +33,7 @@ struct fake {
 static struct fwd *sw;
 static struct fake *fake[FAKES_MAX];
 static struct frame_batch batch;
-static struct port_set touched;
+static struct fwd_work work;
 
 static inline void fake_tx(struct port *p, struct frame *const *f, unsigned n, unsigned worker)
 {
@@ -148,7 +148,7 @@ static inline void new_batch(void)
 {
 	batch.n = batch.n_spans = 0;
 	forget_got();
-	memset(&touched, 0, sizeof(touched));
+	memset(&work, 0, sizeof(work));
 }
 
 /* Put a frame into the batch: 60 bytes (64 with a tag), told apart by @mark. @tci: UNTAGGED or a tag's. */
@@ -175,7 +175,7 @@ static inline struct frame *put(uint64_t dst, uint64_t src, int tci, uint32_t ma
 
 static inline void process(unsigned in)
 {
-	fwd_process(sw, &fake[in]->port, &batch, WORKER, &touched);
+	fwd_process(sw, &fake[in]->port, &batch, WORKER, &work);
 }
 
 /* Send one frame into port @in; returns the ports that got one, a bit for each. */
@@ -189,7 +189,7 @@ static inline unsigned send_tagged(unsigned in, uint64_t dst, uint64_t src, int 
 	for (unsigned i = 0; i < FAKES_MAX; i++)
 		if (fake[i] && fake[i]->n) {
 			assert_int_equal(fake[i]->n, 1);
-			assert_true(touched.bits[fake[i]->port.id / 64] >> fake[i]->port.id % 64 & 1);
+			assert_true(work.touched.bits[fake[i]->port.id / 64] >> fake[i]->port.id % 64 & 1);
 			to |= 1u << i;
 		}
 	return to;

@@ -307,10 +307,10 @@ static void ports_that_were_sent_to_are_told_to_flush(void **state)
 	new_batch();
 	put(B, A, UNTAGGED, 0);
 	process(0);
-	assert_int_equal(touched.bits[0], 1 << 1);
+	assert_int_equal(work.touched.bits[0], 1 << 1);
 	put(C, A, UNTAGGED, 0); /* what was asked before stays asked */
 	process(0);
-	assert_int_equal(touched.bits[0], 1 << 1 | 1 << 2);
+	assert_int_equal(work.touched.bits[0], 1 << 1 | 1 << 2);
 	switch_down();
 }
 

@@ -167,6 +167,7 @@ static unsigned queues_in_use(struct rig *r)
 			if (r->d[RECEIVEQ(k)].next == r->d[RECEIVEQ(k)].taken)
 				driver_offer_buffer(&r->d[RECEIVEQ(k)], 0, RAM_GPA + RIG_PART, 100, VRING_DESC_F_WRITE);
 		r->port->ops->tx(r->port, &list, 1, RIG_WORKER);
+		r->port->ops->tx_publish(r->port, RIG_WORKER);
 		for (unsigned k = 0; k < RIG_PAIRS; k++)
 			if (driver_take(&r->d[RECEIVEQ(k)], &e))
 				in_use |= 1u << k;

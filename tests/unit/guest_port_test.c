@@ -163,6 +163,7 @@ static void truncated_memory_is_named_whatever_it_led_to(void **state)
 	munmap(r->ram.p, 2 * RIG_PART); /* the driver's own view: it would fault as well */
 	assert_int_equal(ftruncate(r->ram.fd, 0), 0);
 	r->port->ops->tx(r->port, &list, 1, RIG_WORKER);
+	r->port->ops->tx_publish(r->port, RIG_WORKER);
 	assert_true(gmem_faulted(r->ram.gmem));
 	r->port->ops->attend(r->port);
 	assert_string_equal(asked.reason, "the guest's memory file was truncated");
@@ -234,6 +235,7 @@ static void *send_for_ever(void *arg)
 		for (unsigned i = 0; i < 32; i++)
 			f[i].hash_known = false;
 		s->r->port->ops->tx(s->r->port, list, 32, s->worker);
+		s->r->port->ops->tx_publish(s->r->port, s->worker);
 		s->r->port->ops->tx_flush(s->r->port, s->worker);
 		atomic_fetch_add(&s->rounds, 1);
 		sched_yield(); /* on few processors others must come to the point as well */

@@ -155,7 +155,7 @@ static inline int rig_run(struct rig *r, unsigned ring, int kick_fd)
 static inline void rig_halt(struct rig *r, unsigned ring)
 {
 	guest_ring_halt(r->guest, ring);
-	free(r->vq[ring]);
+	driver_stop(r->vq[ring]);
 	r->vq[ring] = NULL;
 }
 

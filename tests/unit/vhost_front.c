@@ -192,7 +192,8 @@ void front_negotiate(struct front *f)
 	front_plain(f, VHOST_GET_PROTOCOL_FEATURES);
 	protocol = front_reply_u64(f, VHOST_GET_PROTOCOL_FEATURES);
 	front_u64(f, VHOST_SET_PROTOCOL_FEATURES, protocol);
-	front_u64(f, VHOST_SET_FEATURES, features & ~FEATURE(VHOST_F_LOG_ALL));
+	features &= ~(FEATURE(VHOST_F_LOG_ALL) | FEATURE(VIRTIO_F_RING_PACKED) | FEATURE(VIRTIO_F_IN_ORDER));
+	front_u64(f, VHOST_SET_FEATURES, features);
 	front_told(f, "connected; features");
 }
 

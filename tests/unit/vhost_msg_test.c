@@ -13,6 +13,7 @@
 
 #define BASE_FEATURES                                                                                                  \
 	(FEATURE(VIRTIO_F_VERSION_1) | FEATURE(VIRTIO_F_ANY_LAYOUT) | FEATURE(VIRTIO_F_INDIRECT_DESC) |                \
+	 FEATURE(VIRTIO_F_RING_PACKED) | FEATURE(VIRTIO_F_IN_ORDER) |                                                  \
 	 FEATURE(VIRTIO_F_EVENT_IDX) | FEATURE(VHOST_USER_F_PROTOCOL_FEATURES) | FEATURE(VHOST_F_LOG_ALL) |            \
 	 FEATURE(VIRTIO_NET_F_MRG_RXBUF) | FEATURE(VIRTIO_NET_F_MTU) | FEATURE(VIRTIO_NET_F_STATUS) |                  \
 	 FEATURE(VIRTIO_NET_F_CTRL_VQ) | FEATURE(VIRTIO_NET_F_CTRL_RX) | FEATURE(VIRTIO_NET_F_MQ) |                    \

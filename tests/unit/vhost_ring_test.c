@@ -194,7 +194,7 @@ static void get_vring_base_halts_and_tells_where_the_ring_stands(void **state)
 	front_used(&f, 0)->idx = 77;
 	front_state(&f, VHOST_SET_VRING_BASE, 0, 500); /* what some front ends believe; the used index knows better */
 	run_ring_0(NULL, NULL);
-	assert_int_equal(f.vq[0]->last_avail, 77);
+	assert_int_equal(f.vq[0]->fetched, 77);
 	front_state(&f, VHOST_SET_VRING_BASE, 0, 600);
 	front_state(&f, VHOST_GET_VRING_BASE, 0, 0);
 	assert_int_equal(front_reply(&f, VHOST_GET_VRING_BASE, &s, sizeof(s)), sizeof(s));
@@ -291,7 +291,7 @@ static void another_kick_descriptor_restarts_the_ring_where_it_was(void **state)
 	front_used(&f, 0)->idx = 9;
 	front_vring_fd(&f, VHOST_SET_VRING_KICK, 0, kick);
 	front_told(&f, "halt 0; run 0");
-	assert_int_equal(f.vq[0]->last_avail, 9);
+	assert_int_equal(f.vq[0]->fetched, 9);
 	assert_int_equal(front_open_fds(), before);
 	eventfd_write(kick, 1);
 	assert_int_equal(front_count(f.kick_fd[0]), 1); /* the owner has the new one */

@@ -197,7 +197,7 @@ static void cloud_hypervisor_reconnects_with_receive_buffers_posted(void **state
 	flags = VHOST_FLAG_NEED_REPLY;
 	ch_activate(7 + 256); /* all 256 buffers of a receiveq are available, and none must be skipped */
 	for (unsigned i = 0; i < 4; i++)
-		assert_int_equal(f.vq[i]->last_avail, 7);
+		assert_int_equal(f.vq[i]->fetched, 7);
 	for (unsigned i = 0; i < 4; i++)
 		assert_int_equal(ask_base(i), 7);
 	front_stop(&f);

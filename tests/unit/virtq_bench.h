@@ -26,8 +26,9 @@ struct bench {
 	struct ram ram;
 	struct driver d;
 	struct virtq *vq;
-	struct gspan span[VIRTQ_CHAIN_SPANS];
+	struct gspan span[VIRTQ_CHAIN_SPANS + 8];
 	struct virtq_chain chain;
+	uint16_t done; /* sequence number behind the last completed chain */
 };
 
 static inline void open_bench(struct bench *b, uint16_t size, uint16_t start)
@@ -39,15 +40,38 @@ static inline void open_bench(struct bench *b, uint16_t size, uint16_t start)
 	c = driver_conf(&b->d);
 	c.indirect = true;
 	b->vq = driver_start(&c);
+	b->done = start;
 }
 
 static inline void close_bench(struct bench *b)
 {
-	free(b->vq);
+	driver_stop(b->vq);
 	ram_fini(&b->ram);
 }
 
+/* Fetch one chain, to b->chain and b->span. */
 static inline bool fetch(struct bench *b, enum virtq_direction dir)
 {
-	return virtq_fetch(b->vq, dir, &b->chain, b->span, VIRTQ_CHAIN_SPANS);
+	struct virtq_batch one = {.chain = &b->chain, .max = 1, .span = b->span, .max_spans = VIRTQ_CHAIN_SPANS};
+
+	return virtq_fetch(b->vq, dir, &one) == 1;
+}
+
+/* The chain that fetch() has brought is done. */
+static inline void complete_chain(struct bench *b, uint32_t written_bytes)
+{
+	virtq_complete(b->vq, &b->chain, written_bytes, false);
+	b->done = (uint16_t)(b->chain.seq + 1);
+}
+
+/* @n more are done, whatever they are. */
+static inline void complete(struct bench *b, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		virtq_complete(b->vq, &(struct virtq_chain){.seq = b->done++}, 0, false);
+}
+
+static inline void publish(struct bench *b)
+{
+	virtq_publish(b->vq, b->done);
 }

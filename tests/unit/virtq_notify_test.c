@@ -8,12 +8,6 @@
 
 #define PAGE UINT64_C(4096)
 
-static void complete(struct virtq *vq, unsigned n)
-{
-	for (unsigned i = 0; i < n; i++)
-		virtq_complete(vq, &(struct virtq_chain){.head = 0}, 0);
-}
-
 /* ---- what the device asks of the driver ---- */
 
 static void a_sleeping_device_is_notified_and_a_polling_one_is_not(void **state)
@@ -33,7 +27,7 @@ static void a_sleeping_device_is_notified_and_a_polling_one_is_not(void **state)
 				assert_false(driver_must_kick(&b.d, old, event_idx));
 				assert_true(virtq_notify_on(b.vq)); /* one came before we could sleep */
 				assert_true(fetch(&b, VIRTQ_READABLE));
-				complete(b.vq, 1);
+				complete(&b, 1);
 			}
 			assert_false(virtq_notify_on(b.vq));
 			old = b.d.next;
@@ -41,8 +35,8 @@ static void a_sleeping_device_is_notified_and_a_polling_one_is_not(void **state)
 			assert_true(driver_must_kick(&b.d, old, event_idx));
 			assert_int_equal(virtq_ready(b.vq), 1);
 			assert_true(fetch(&b, VIRTQ_READABLE));
-			complete(b.vq, 1);
-			virtq_publish(b.vq);
+			complete(&b, 1);
+			publish(&b);
 		}
 		assert_int_equal(virtq_fault_get(b.vq), VIRTQ_FAULT_NONE);
 		close_bench(&b);
@@ -113,14 +107,14 @@ static void the_driver_is_interrupted_when_it_asked_to_be(void **state)
 		open_bench(&b, 8, (uint16_t)(row[i].from - 1));
 		b.vq->event_idx = row[i].event_idx;
 		assert_int_equal(virtq_set_call(b.vq, 77), -1);
-		complete(b.vq, 1);
-		virtq_publish(b.vq);
+		complete(&b, 1);
+		publish(&b);
 		assert_int_equal(virtq_interrupt(b.vq), 77); /* the first time: whatever was missed before we started */
 		*driver_used_event(&b.d) = row[i].used_event;
 		b.d.avail->flags = row[i].flags;
 		for (unsigned k = 0; k < row[i].n; k++) { /* several batches before one decision */
-			complete(b.vq, 1);
-			virtq_publish(b.vq);
+			complete(&b, 1);
+			publish(&b);
 		}
 		if (virtq_interrupt(b.vq) != (row[i].interrupts ? 77 : -1))
 			fail_msg("%s", row[i].why);
@@ -137,9 +131,9 @@ static void only_what_is_published_interrupts(void **state)
 	open_bench(&b, 8, 0);
 	assert_int_equal(virtq_set_call(b.vq, 77), -1);
 	assert_int_equal(virtq_interrupt(b.vq), -1);
-	complete(b.vq, 1);
+	complete(&b, 1);
 	assert_int_equal(virtq_interrupt(b.vq), -1);
-	virtq_publish(b.vq);
+	publish(&b);
 	assert_int_equal(virtq_interrupt(b.vq), 77);
 	close_bench(&b);
 }
@@ -152,12 +146,12 @@ static void the_call_descriptor_may_change_at_any_time(void **state)
 	open_bench(&b, 8, 0);
 	assert_int_equal(virtq_set_call(b.vq, 5), -1);
 	assert_int_equal(virtq_set_call(b.vq, -1), 5);
-	complete(b.vq, 1);
-	virtq_publish(b.vq);
+	complete(&b, 1);
+	publish(&b);
 	assert_int_equal(virtq_interrupt(b.vq), -1); /* nobody to tell */
 	assert_int_equal(virtq_set_call(b.vq, 6), -1);
-	complete(b.vq, 1);
-	virtq_publish(b.vq);
+	complete(&b, 1);
+	publish(&b);
 	assert_int_equal(virtq_interrupt(b.vq), 6);
 	close_bench(&b);
 }
@@ -242,8 +236,8 @@ static void serve(struct exchange *x)
 		int call;
 
 		for (; fetch(&x->b, VIRTQ_READABLE); done++)
-			virtq_complete(x->b.vq, &x->b.chain, 0);
-		virtq_publish(x->b.vq);
+			complete_chain(&x->b, 0);
+		publish(&x->b);
 		call = virtq_interrupt(x->b.vq);
 		if (call >= 0)
 			wake(call);
@@ -348,8 +342,8 @@ static void a_chain_is_seen_or_kicked_for(void **state)
 			if (!more && !m.driver_acts)
 				fail_msg("round %u: the device would sleep, and the driver does not kick", round);
 			assert_true(fetch(&m.b, VIRTQ_READABLE));
-			complete(m.b.vq, 1);
-			virtq_publish(m.b.vq);
+			complete(&m.b, 1);
+			publish(&m.b);
 		}
 		pthread_join(thread, NULL);
 		close_bench(&m.b);
@@ -389,9 +383,9 @@ static void an_entry_is_seen_or_interrupted_for(void **state)
 		for (unsigned round = 1; round <= MOMENTS; round++) {
 			bool interrupts;
 
-			complete(m.b.vq, 1);
+			complete(&m.b, 1);
 			atomic_store(&m.start, round);
-			virtq_publish(m.b.vq);
+			publish(&m.b);
 			interrupts = virtq_interrupt(m.b.vq) == 77;
 			await_round(&m.done, round);
 			if (!interrupts && !m.driver_acts)
@@ -408,27 +402,27 @@ static void an_entry_is_seen_or_interrupted_for(void **state)
 
 enum step { COMPLETE, COMPLETE_LAST, PUBLISH, PUBLISH_NOTHING, NOTIFY_ON, NOTIFY_OFF };
 
-static void take(struct virtq *vq, enum step step)
+static void take(struct bench *b, enum step step)
 {
 	switch (step) {
 	case COMPLETE:
 	case COMPLETE_LAST:
-		complete(vq, 1);
+		complete(b, 1);
 		break;
 	case PUBLISH:
-		vq->log_used = false;
-		complete(vq, 1);
-		vq->log_used = true;
-		virtq_publish(vq);
+		b->vq->log_used = false;
+		complete(b, 1);
+		b->vq->log_used = true;
+		publish(b);
 		break;
 	case PUBLISH_NOTHING:
-		virtq_publish(vq);
+		publish(b);
 		break;
 	case NOTIFY_ON:
-		virtq_notify_on(vq);
+		virtq_notify_on(b->vq);
 		break;
 	case NOTIFY_OFF:
-		virtq_notify_off(vq);
+		virtq_notify_off(b->vq);
 		break;
 	}
 }
@@ -476,7 +470,7 @@ static void writes_to_the_used_ring_are_logged(void **state)
 		b.vq->log_used = row[i].log_used;
 		b.vq->used_log.v = row[i].at;
 		b.vq->event_idx = row[i].event_idx;
-		take(b.vq, row[i].step);
+		take(&b, row[i].step);
 		assert_int_equal(pread(fd, &pages, sizeof(pages), 0), sizeof(pages));
 		if (pages != row[i].pages)
 			fail_msg("row %zu: pages 0x%x instead of 0x%x", i, pages, row[i].pages);

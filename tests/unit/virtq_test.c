@@ -58,7 +58,7 @@ static void chains_arrive_as_the_driver_built_them(void **state)
 			assert_int_equal(virtq_ready(b.vq), 1);
 			if (!fetch(&b, writable ? VIRTQ_WRITABLE : VIRTQ_READABLE))
 				fail_msg("%s: %s", row[i].why, virtq_fault_text(virtq_fault_get(b.vq)));
-			assert_int_equal(b.chain.head, 7);
+			assert_int_equal(b.chain.id, 7);
 			assert_int_equal(b.chain.n_spans, n);
 			assert_int_equal(b.chain.n_readable, writable ? 0 : n);
 			assert_int_equal(b.chain.len, 100u * n + n * (n - 1u) / 2);
@@ -213,21 +213,22 @@ static void a_ring_resumes_where_its_used_index_stands(void **state)
 	driver_show(&b.d);
 	for (int i = 0; i < 4; i++)
 		assert_true(fetch(&b, VIRTQ_READABLE));
-	virtq_complete(b.vq, &b.chain, 0);
-	virtq_publish(b.vq);
+	b.chain.seq = 65533; /* the first one is done */
+	complete_chain(&b, 0);
+	publish(&b);
 	assert_int_equal(virtq_base(b.vq), 1); /* the next to fetch: 65533 + 4 */
 
 	/* three were fetched and never completed: they come again */
 	c = driver_conf(&b.d);
-	free(b.vq);
+	driver_stop(b.vq);
 	b.vq = driver_start(&c);
 	assert_int_equal(virtq_base(b.vq), 65534);
 	assert_int_equal(virtq_ready(b.vq), 5);
 	for (int i = 0; i < 5; i++) {
 		assert_true(fetch(&b, VIRTQ_READABLE));
-		virtq_complete(b.vq, &b.chain, 0);
+		complete_chain(&b, 0);
 	}
-	virtq_publish(b.vq);
+	publish(&b);
 	for (int i = 0; i < 6; i++) {
 		assert_true(driver_take(&b.d, &e));
 		assert_int_equal(e.id, 5);
@@ -238,22 +239,27 @@ static void a_ring_resumes_where_its_used_index_stands(void **state)
 
 static void what_is_unfetched_comes_again(void **state)
 {
+	struct virtq_chain chain[3];
+	struct virtq_batch three = {.chain = chain, .max = 3};
 	struct bench b;
 
 	(void)state;
 	open_bench(&b, 8, 65535);
+	three.span = b.span;
+	three.max_spans = VIRTQ_CHAIN_SPANS + 2;
 	for (unsigned i = 0; i < 4; i++) {
 		driver_desc(&b.d, i, BUFFER + i, 10, 0, 0);
 		driver_put(&b.d, i);
 	}
 	driver_show(&b.d);
-	for (unsigned i = 0; i < 3; i++)
-		assert_true(fetch(&b, VIRTQ_READABLE));
-	virtq_unfetch(b.vq, 2);
+	assert_int_equal(virtq_fetch(b.vq, VIRTQ_READABLE, &three), 3);
+	virtq_unfetch(b.vq, &three, 2);
+	assert_int_equal(three.n, 1);
+	assert_int_equal(three.n_spans, 1);
 	assert_int_equal(virtq_ready(b.vq), 3);
 	for (unsigned i = 1; i < 4; i++) {
 		assert_true(fetch(&b, VIRTQ_READABLE));
-		assert_int_equal(b.chain.head, i);
+		assert_int_equal(b.chain.id, i);
 	}
 	assert_false(fetch(&b, VIRTQ_READABLE));
 	assert_int_equal(virtq_fault_get(b.vq), VIRTQ_FAULT_NONE);
@@ -279,10 +285,10 @@ static void what_is_completed_shows_when_it_is_published(void **state)
 		driver_show(&b.d);
 		for (unsigned i = 0; i < n; i++) {
 			assert_true(fetch(&b, VIRTQ_WRITABLE));
-			virtq_complete(b.vq, &b.chain, 100 * round + i);
+			complete_chain(&b, 100 * round + i);
 		}
 		assert_int_equal(b.d.used->idx, expected);
-		virtq_publish(b.vq);
+		publish(&b);
 		expected = (uint16_t)(expected + n);
 		assert_int_equal(b.d.used->idx, expected);
 		for (unsigned i = 0; i < n; i++) {
@@ -292,7 +298,7 @@ static void what_is_completed_shows_when_it_is_published(void **state)
 		}
 		/* nothing new: used->idx is not written again */
 		b.d.used->idx = 4711;
-		virtq_publish(b.vq);
+		publish(&b);
 		assert_int_equal(b.d.used->idx, 4711);
 		b.d.used->idx = expected;
 	}
