@@ -25,8 +25,8 @@ def virtio_user(peer, seconds):
 
 def measure_rate(peer, client, seconds):
     time.sleep(WARM_UP_S)
-    client.mark()
     before = peer.counters()
+    client.mark()
     time.sleep(seconds)
     mark, after = client.mark(), peer.counters()
     if not mark["frames"]:
@@ -40,7 +40,7 @@ def measure_rate(peer, client, seconds):
 def spent(before, after, mark):
     """Cycles a frame: by the peer's own account of its busy polls, else by its CPU time, which is more."""
     cpu_s = after["cpu_s"] - before["cpu_s"]
-    result = {"cpu_s": cpu_s, "cpu_ns_per_frame": cpu_s * 1e9 / mark["frames"]}
+    result = {"cpu_share": cpu_s / mark["seconds"], "cpu_ns_per_frame": cpu_s * 1e9 / mark["frames"]}
     frames = after.get("frames", 0) - before.get("frames", 0)
     if frames > 0 and "busy" in after:
         result |= {"cycles": (after["busy"] - before["busy"]) / frames, "cycles_from": "busy-polls"}

@@ -5,7 +5,7 @@ from html import escape
 
 import peers
 from plot import PEERS, chart, legend
-from results import stage_text, text_of
+from results import disturbed, stage_text, text_of
 from scenarios import KINDS
 
 STYLE = """
@@ -58,11 +58,13 @@ def ratio_rows(results):
 def section(kind, results):
     taking_part = [p for p in PEERS if any(any(r.runs.get(p, [])) for r in results)]
     stages = [(r.scenario.title, text) for r in results if (text := stage_text(r))]
+    shared = [(r.scenario.title, count) for r in results if (count := disturbed(r))]
     failed = [(r.scenario.title, peer, why) for r in results for peer, why in r.failed.items()]
     return (
         f"<h2>{escape(KINDS[kind][0])}</h2>{legend(taking_part)}{plots(kind, results)}"
         + table(["scenario", "ratio", "of", "median (least to most) of the pairs"], list(ratio_rows(results)))
         + table(["scenario", "where flue's cycles went"], stages)
+        + table(["scenario", "runs that shared the switch's core with others: cycles too high"], shared)
         + table(["scenario", "did not take part", "why"], failed)
     )
 

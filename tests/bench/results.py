@@ -52,6 +52,7 @@ class Result:
         about = {"name": s.name, "kind": s.kind, "title": s.title, "size": s.size, "ports": s.ports, "pairs": s.pairs}
         return about | {
             "runs": self.runs, "failed": self.failed, "summary": self.summary(), "ratios": self.ratios(),
+            "disturbed": disturbed(self),
         }  # fmt: skip
 
 
@@ -69,6 +70,18 @@ def stage_text(result):
     return f"{', '.join(parts)} cycles a frame; all stages are {share:.2f} of the worker's CPU time"
 
 
+def disturbed(result):
+    """Runs in which others ran on the switch's core: cycles are read from a clock, and count theirs too. A peer that
+    polls without end has the core to itself, or was disturbed; flue may sleep, but its stages must add up."""
+    count = 0
+    for peer, runs in result.runs.items():
+        for run in runs:
+            if run and "cpu_share" in run:
+                count += run["stages_to_cpu_time"] > 1.1 if "stages_to_cpu_time" in run else (
+                    peer != "flue" and run["cpu_share"] < 0.9)  # fmt: skip
+    return count
+
+
 def print_result(result):
     """The scenario's rows: a peer each, then flue's ratio to each."""
     metrics = result.metrics()
@@ -84,6 +97,8 @@ def print_result(result):
         print(f"  {name:20} {'   '.join(f'{cell:38}' for cell in cells)}".rstrip())
     if stages := stage_text(result):
         print(f"  {'flue, by stage':20} {stages}")
+    if count := disturbed(result):
+        print(f"  {count} runs shared the switch's core with other programs: their cycles are too high")
     for peer, why in result.failed.items():
         print(f"  {peer:20} did not take part: {why}")
     print(flush=True)

@@ -42,11 +42,11 @@ LIST = [
     Scenario("virtio-user-9014", "virtio_user", "9014 B, DPDK's virtio-user as client", size=9014),
     Scenario("latency-idle", "idle_latency", "one frame, both ends asleep", quick=True),
     Scenario("latency-eventfd", "eventfd", "two eventfd wake-ups, no switch", quick=True),
-    Scenario("latency-half-60", "half_load", "60 B at half the rate", quick=True),
+    Scenario("latency-half-60", "half_load", "60 B at half the rate"),
     Scenario("latency-half-1514", "half_load", "1514 B at half the rate", size=1514),
     Scenario("idle-2", "idle", "2 ports attached", quick=True),
     Scenario("idle-64", "idle", "64 ports attached", ports=64),
-    Scenario("memory-2", "memory", "2 ports", quick=True),
+    Scenario("memory-2", "memory", "2 ports"),
     Scenario("memory-64", "memory", "64 ports", ports=64),
 ]
 
