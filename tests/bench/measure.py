@@ -48,7 +48,17 @@ def spent(before, after, mark):
         result |= {"cycles": cpu_s * mark["hz"] / mark["frames"], "cycles_from": "cpu-time"}
     if frames > 0 and "stages" in after:
         result |= stages(before, after, frames)
+    if "cycles" in result:
+        result["own_cycles"] = result["cycles"] * undisturbed(result)
     return result
+
+
+def undisturbed(run):
+    """Which part of the cycles a switch counted it had for itself: others on its core interrupt busy polls as often as
+    empty ones. A peer that polls without end should have had all the time; flue what its stages add up to."""
+    if run["cycles_from"] == "cpu-time":
+        return 1
+    return min(1, 1 / run["stages_to_cpu_time"] if run.get("stages_to_cpu_time") else run["cpu_share"])
 
 
 def stages(before, after, frames):

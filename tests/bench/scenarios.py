@@ -55,10 +55,12 @@ KINDS = {
     "rate": ("Both directions at once", {
         "mpps": ("rate", "M frames/s", 2, "more"),
         "cycles": ("busy cycles a frame", "cycles", 0, "less"),
+        "own_cycles": ("without what others took", "cycles", 0, "less"),
     }),
     "virtio_user": ("Both directions at once, an independent client", {
         "mpps": ("rate", "M frames/s", 2, "more"),
         "cycles": ("busy cycles a frame", "cycles", 0, "less"),
+        "own_cycles": ("without what others took", "cycles", 0, "less"),
     }),
     "idle_latency": ("Latency of a lone frame", {
         "p50_us": ("median", "µs", 1, "less"),
