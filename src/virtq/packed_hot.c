@@ -158,7 +158,7 @@ static force_inline unsigned fetch(struct virtq *vq, enum virtq_direction dir, s
 		read_desc(vq, vq->avail_at, &d);
 		if (!is_available(d.flags, vq->avail_at))
 			break;
-		__builtin_prefetch(&vq->ring[pos_of(advance(vq, vq->avail_at, vq->desc_ahead))]);
+		prefetch_read(&vq->ring[pos_of(advance(vq, vq->avail_at, vq->desc_ahead))]);
 		if (unlikely(!fetch_plain(vq, dir, b, &d, &w)) && !fetch_any(vq, dir, b, &d))
 			break;
 	}

@@ -263,8 +263,13 @@ static inline void split_log_used(const struct virtq *vq, uint64_t offset, uint6
 static inline void split_put_used(struct virtq *vq, uint16_t at, uint32_t id, uint32_t len)
 {
 	unsigned slot = at & (vq->size - 1u);
+	struct vring_used_elem *e = &vq->used->ring[slot];
 
-	vq->used->ring[slot] = (struct vring_used_elem){.id = id, .len = len};
+	/* Most drivers use their descriptors in the same order lap by lap, so most entries say it already: then the
+	 * driver keeps the cache line. */
+	if (e->id == id && e->len == len)
+		return;
+	*e = (struct vring_used_elem){.id = id, .len = len};
 	split_log_used(vq, offsetof(struct vring_used, ring) + slot * sizeof(struct vring_used_elem),
 		       sizeof(struct vring_used_elem));
 }
