@@ -1,65 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* port add, set, del, show. */
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "flue.h"
 
 static const char usage[] = "usage: flue port add NAME [KEY=VALUE...] | set NAME KEY=VALUE... | del NAME | show [NAME]";
-
-/* What a key's value looks like in JSON; keys that are not here are texts. flued checks them all. */
-static const char *const numbers[] = {"vlan", "native", "mtu", "queues"};
-
-static bool is_number_key(const char *key)
-{
-	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
-		if (strcmp(numbers[i], key) == 0)
-			return true;
-	return false;
-}
-
-static json_t *value_of(const char *key, const char *text)
-{
-	char *end;
-	long long n;
-
-	if (strcmp(text, "none") == 0)
-		return json_null();
-	if (strcmp(key, "spoof_guard") == 0 && (strcmp(text, "on") == 0 || strcmp(text, "true") == 0))
-		return json_true();
-	if (strcmp(key, "spoof_guard") == 0 && (strcmp(text, "off") == 0 || strcmp(text, "false") == 0))
-		return json_false();
-	errno = 0;
-	n = strtoll(text, &end, 10);
-	if (is_number_key(key) && *text && !*end && errno == 0)
-		return json_integer(n);
-	return json_string(text);
-}
-
-/* KEY=VALUE words as an object; NULL after a message. */
-static json_t *keys_of(const char *name, int n, char **word)
-{
-	json_t *keys = json_object();
-
-	for (int i = 0; i < n; i++) {
-		char *equals = strchr(word[i], '=');
-
-		if (!equals || equals == word[i]) {
-			complain(name, "'%s' is not KEY=VALUE", word[i]);
-			json_decref(keys);
-			return NULL;
-		}
-		*equals = '\0';
-		if (json_object_set_new(keys, word[i], value_of(word[i], equals + 1)) < 0) {
-			complain(name, "the value of %s is no UTF-8 text", word[i]);
-			json_decref(keys);
-			return NULL;
-		}
-	}
-	return keys;
-}
 
 static int finish(const struct cli *cli, json_t *answer)
 {

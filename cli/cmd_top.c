@@ -24,7 +24,7 @@ static void on_signal(int sig)
 }
 
 struct reading {
-	json_t *ports, *status;
+	json_t *ports, *status, *workers;
 	double at_s;
 };
 
@@ -40,14 +40,16 @@ static bool take_reading(const struct cli *cli, struct reading *r)
 {
 	r->ports = api_call(cli, "GET", "/v1/ports", NULL, NULL);
 	r->status = r->ports ? api_call(cli, "GET", "/v1/status", NULL, NULL) : NULL;
+	r->workers = r->status ? api_call(cli, "GET", "/v1/workers", NULL, NULL) : NULL;
 	r->at_s = now_s();
-	return r->status != NULL;
+	return r->workers != NULL;
 }
 
 static void drop_reading(struct reading *r)
 {
 	json_decref(r->ports);
 	json_decref(r->status);
+	json_decref(r->workers);
 	*r = (struct reading){0};
 }
 
@@ -96,6 +98,16 @@ static double worker_cpu(const struct reading *now, const struct reading *then, 
 	return after >= before && seconds > 0 ? (after - before) / seconds * 100 : 0;
 }
 
+/* Share of its time that worker @i spent on frames, as its own clock tells. */
+static double worker_busy(const struct reading *now, const struct reading *then, size_t i, double seconds)
+{
+	const json_t *w = json_array_get(json_object_get(now->workers, "workers"), i);
+	double before = busy_cycles(json_array_get(json_object_get(then->workers, "workers"), i));
+	double after = busy_cycles(w), hz = real_of(w, "hz");
+
+	return after >= before && seconds > 0 && hz > 0 ? (after - before) / hz / seconds * 100 : 0;
+}
+
 static void print_workers(const struct reading *now, const struct reading *then, double seconds)
 {
 	const json_t *workers = json_object_get(now->status, "workers");
@@ -104,8 +116,9 @@ static void print_workers(const struct reading *now, const struct reading *then,
 	for (size_t i = 0; i < json_array_size(workers); i++) {
 		const json_t *w = json_array_get(workers, i);
 
-		printf("%s CPU %s %s %% (%s of %s queues awake)", i ? "," : "", number_text(number_of(w, "cpu")),
-		       real_text(worker_cpu(now, then, i, seconds), 1), number_text(number_of(w, "awake")),
+		printf("%s CPU %s %s %%, busy %s %% (%s of %s queues awake)", i ? ";" : "",
+		       number_text(number_of(w, "cpu")), real_text(worker_cpu(now, then, i, seconds), 1),
+		       real_text(worker_busy(now, then, i, seconds), 1), number_text(number_of(w, "awake")),
 		       number_text(number_of(w, "queues")));
 	}
 	printf("\n\n");
@@ -156,8 +169,9 @@ static void print_round_json(const struct reading *now, const struct reading *th
 	}
 	json_array_foreach (json_object_get(now->status, "workers"), i, p)
 		json_array_append_new(workers,
-				      json_pack("{s:I, s:I, s:f}", "id", number_of(p, "id"), "cpu", number_of(p, "cpu"),
-						"cpu_percent", worker_cpu(now, then, i, seconds)));
+				      json_pack("{s:I, s:I, s:f, s:f}", "id", number_of(p, "id"), "cpu",
+						number_of(p, "cpu"), "cpu_percent", worker_cpu(now, then, i, seconds),
+						"busy_percent", worker_busy(now, then, i, seconds)));
 	out = json_pack("{s:f, s:o, s:o}", "seconds", seconds, "ports", ports, "workers", workers);
 	print_json(out);
 	json_decref(out);

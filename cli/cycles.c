@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* stats --cycles: what a frame costs and where, since flued started. */
+/* stats --cycles, and what top takes of it: what a frame costs and where, since flued started. */
 #include <stdio.h>
 
 #include "flue.h"
@@ -19,15 +19,23 @@ static const char *share(double part, double whole)
 	return whole > 0 ? real_text(part / whole * 100, 1) : "";
 }
 
+double busy_cycles(const json_t *worker)
+{
+	double busy = 0;
+
+	for (size_t i = 0; i < N_BUSY; i++)
+		busy += real_of(json_object_get(worker, "stages"), busy_stages[i]);
+	return busy;
+}
+
 static void worker_row(struct libscols_table *t, const json_t *w)
 {
 	const json_t *stages = json_object_get(w, "stages");
-	double cycles[N_BUSY], busy = 0, empty = real_of(stages, "empty"), asleep = real_of(w, "asleep_cycles");
+	double cycles[N_BUSY], busy = busy_cycles(w), empty = real_of(stages, "empty");
+	double asleep = real_of(w, "asleep_cycles");
 
-	for (size_t i = 0; i < N_BUSY; i++) {
+	for (size_t i = 0; i < N_BUSY; i++)
 		cycles[i] = real_of(stages, busy_stages[i]);
-		busy += cycles[i];
-	}
 	table_row(t, number_text(number_of(w, "id")), number_text(number_of(w, "cpu")),
 		  number_text(number_of(w, "frames")), per_frame(cycles[0], w), per_frame(cycles[1], w),
 		  per_frame(cycles[2], w), per_frame(cycles[3], w), per_frame(cycles[4], w), per_frame(busy, w),

@@ -58,12 +58,20 @@ const char *bytes_text(double bytes);
 json_int_t drops_of(const json_t *port);
 const char *vlan_text(const json_t *port);
 
+/* ---- keys.c ---- */
+
+/* KEY=VALUE words as an object, to be sent; flued checks keys and values. NULL after a message, which @subject starts. */
+json_t *keys_of(const char *subject, int n, char **word);
+
 /* ---- cycles.c: `flue stats --cycles`. Returns an exit status. ---- */
 int stats_cycles(const struct cli *cli);
+/* Cycles that a worker of /v1/workers spent on frames: all stages but the empty one. NULL: 0. */
+double busy_cycles(const json_t *worker);
 
 /* ---- commands: argv[0] is the command's own name. They return an exit status ---- */
 
 int cmd_status(const struct cli *cli, int argc, char **argv);
+int cmd_switch(const struct cli *cli, int argc, char **argv);
 int cmd_port(const struct cli *cli, int argc, char **argv);
 int cmd_fdb(const struct cli *cli, int argc, char **argv);
 int cmd_stats(const struct cli *cli, int argc, char **argv);

@@ -35,51 +35,98 @@ static json_t *fdb_json(struct fwd *f)
 			 "full", (json_int_t)s.full);
 }
 
+/* What can change while the switch runs. */
+enum setting { SET_AGEING_S, SET_WORKERS, SET_SPIN_US, SET_GATHER_US, SETTINGS_N };
+
+static const struct {
+	const char *name;
+	unsigned min, max;
+	const char *remedy;
+} setting_info[SETTINGS_N] = {
+	[SET_AGEING_S] = {"ageing_s", 0, CONF_AGEING_S_MAX, "write seconds from 0 (never) to 1000000"},
+	[SET_WORKERS] = {"workers", 1, WORKERS_MAX, "write a number from 1 to 16"},
+	[SET_SPIN_US] = {"spin_us", 0, WORKER_SPIN_US_MAX, "write microseconds from 0 to 1000000"},
+	[SET_GATHER_US] = {"gather_us", 0, WORKER_GATHER_US_MAX, "write microseconds from 0 (never) to 1000"},
+};
+
+static void settings_get(struct model *m, unsigned v[SETTINGS_N])
+{
+	v[SET_AGEING_S] = model_ageing(m);
+	v[SET_WORKERS] = workers_count(model_workers(m));
+	workers_pace(model_workers(m), &v[SET_SPIN_US], &v[SET_GATHER_US]);
+}
+
 void api_status_get(struct api_request *r)
 {
 	double uptime_s = (double)(time_now_ns() - r->started_ns) / 1e9;
+	unsigned v[SETTINGS_N];
 	struct process_stats p;
 
 	process_stats(&p);
+	settings_get(r->model, v);
 	api_reply_json(r, 200,
-		       json_pack("{s:s, s:i, s:o, s:f, s:f, s:I, s:i, s:o, s:i, s:o}", "version", FLUE_VERSION, "pid",
-				 (int)getpid(), "switch", api_string(r->switch_name), "uptime_s", uptime_s, "cpu_s",
-				 p.cpu_s, "rss_bytes", (json_int_t)p.rss_bytes, "ports", (int)model_ports(r->model),
-				 "fdb", fdb_json(model_fwd(r->model)), "ageing_s", (int)model_ageing(r->model),
-				 "workers", workers_json(model_workers(r->model))));
+		       json_pack("{s:s, s:i, s:o, s:f, s:f, s:I, s:i, s:o, s:i, s:i, s:i, s:o}", "version",
+				 FLUE_VERSION, "pid", (int)getpid(), "switch", api_string(r->switch_name), "uptime_s",
+				 uptime_s, "cpu_s", p.cpu_s, "rss_bytes", (json_int_t)p.rss_bytes, "ports",
+				 (int)model_ports(r->model), "fdb", fdb_json(model_fwd(r->model)), "ageing_s",
+				 (int)v[SET_AGEING_S], "spin_us", (int)v[SET_SPIN_US], "gather_us",
+				 (int)v[SET_GATHER_US], "workers", workers_json(model_workers(r->model))));
 }
 
-static int read_ageing(const json_t *body, unsigned *ageing_s, struct err *e)
+static int setting_read(const char *key, const json_t *j, unsigned v[SETTINGS_N], struct err *e)
+{
+	for (unsigned k = 0; k < SETTINGS_N; k++) {
+		if (strcmp(key, setting_info[k].name))
+			continue;
+		if (!json_is_integer(j) || json_integer_value(j) < setting_info[k].min ||
+		    json_integer_value(j) > setting_info[k].max)
+			return err_set(e, -EINVAL, key, setting_info[k].remedy, "this is not a value it can have");
+		v[k] = (unsigned)json_integer_value(j);
+		return 0;
+	}
+	return err_set(e, -EINVAL, key, "the keys here are ageing_s, workers, spin_us, gather_us", "unknown key");
+}
+
+static int settings_read(const json_t *body, unsigned v[SETTINGS_N], struct err *e)
 {
 	const char *key;
-	json_t *v;
+	json_t *j;
 
 	if (!json_is_object(body))
 		return err_set(e, -EINVAL, NULL, "send an object, like {\"ageing_s\": 300}",
 			       "this is not a JSON object");
-	json_object_foreach ((json_t *)body, key, v) {
-		if (strcmp(key, "ageing_s"))
-			return err_set(e, -EINVAL, key, "the only key here is ageing_s", "unknown key");
-		if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) > CONF_AGEING_S_MAX)
-			return err_set(e, -EINVAL, key, "write seconds from 0 (never) to 1000000",
-				       "this is not an ageing time");
-		*ageing_s = (unsigned)json_integer_value(v);
-	}
+	json_object_foreach ((json_t *)body, key, j)
+		if (setting_read(key, j, v, e) < 0)
+			return -EINVAL;
+	return 0;
+}
+
+static int settings_apply(struct model *m, const unsigned v[SETTINGS_N], struct err *e)
+{
+	int rc = workers_set_count(model_workers(m), v[SET_WORKERS], e);
+
+	if (rc < 0)
+		return rc;
+	workers_set_pace(model_workers(m), v[SET_SPIN_US], v[SET_GATHER_US]);
+	model_set_ageing(m, v[SET_AGEING_S]);
 	return 0;
 }
 
 void api_switch_set(struct api_request *r)
 {
-	unsigned ageing_s = model_ageing(r->model);
+	unsigned v[SETTINGS_N];
 	struct err e = {0};
+	json_t *answer;
 
-	if (read_ageing(r->body, &ageing_s, &e) < 0) {
+	settings_get(r->model, v);
+	if (settings_read(r->body, v, &e) < 0 || settings_apply(r->model, v, &e) < 0) {
 		api_reply_err(r, &e);
 		return;
 	}
-	model_set_ageing(r->model, ageing_s);
-	api_reply_json(r, 200,
-		       json_pack("{s:o, s:i}", "switch", api_string(r->switch_name), "ageing_s", (int)ageing_s));
+	answer = json_pack("{s:o}", "switch", api_string(r->switch_name));
+	for (unsigned k = 0; k < SETTINGS_N; k++)
+		json_object_set_new(answer, setting_info[k].name, json_integer(v[k]));
+	api_reply_json(r, 200, answer);
 }
 
 static void add_entry(void *arg, const struct fdb_entry *e)

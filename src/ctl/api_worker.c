@@ -41,5 +41,5 @@ void api_workers_get(struct api_request *r)
 						      stages_json(&s), "asleep_cycles", (json_int_t)s.asleep_cycles,
 						      "cpu_s", (double)s.cpu_ns / 1e9, "queues", queues_json(w, i)));
 	}
-	api_reply_json(r, 200, json_pack("{s:o}", "workers", list));
+	api_reply_json(r, 200, json_pack("{s:o, s:I}", "workers", list, "queue_moves", (json_int_t)workers_moves(w)));
 }

@@ -11,7 +11,7 @@ void conf_init(struct conf *c)
 	*c = (struct conf){
 		.switch_name = "default",
 		.fwd = {.fdb_entries = FDB_ENTRIES_DEFAULT, .ageing_s = FDB_AGEING_S_DEFAULT},
-		.workers = {.spin_us = WORKER_SPIN_US_DEFAULT},
+		.workers = {.spin_us = WORKER_SPIN_US_DEFAULT, .gather_us = WORKER_GATHER_US_DEFAULT},
 		.api = {.mode = 0660},
 	};
 }
@@ -23,16 +23,35 @@ void conf_fini(struct conf *c)
 	c->n_ports = 0;
 }
 
-/* The last ones: interrupts and what else runs on a host gather on the first. */
-static void choose_cpus(struct workers_conf *w, const cpu_set_t *allowed)
+/* One for two CPUs, or for each that was named. */
+static unsigned choose_number(const struct conf *c, const cpu_set_t *allowed)
 {
 	unsigned n = (unsigned)CPU_COUNT(allowed) / 2;
 
-	w->n = n < 1 ? 1 : min_u32(n, 4);
-	n = w->n;
-	for (int cpu = CPU_SETSIZE - 1; cpu >= 0 && n > 0; cpu--)
-		if (CPU_ISSET(cpu, allowed))
-			w->cpu[--n] = cpu;
+	if (c->n_cpus)
+		return c->n_cpus;
+	return n < 1 ? 1 : min_u32(n, 4);
+}
+
+static bool has_cpu(const int *cpu, unsigned n, int wanted)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (cpu[i] == wanted)
+			return true;
+	return false;
+}
+
+/* The last ones: interrupts and what else runs on a host gather on the first. */
+static void choose_cpus(struct conf *c, const cpu_set_t *allowed)
+{
+	int *cpu = c->workers.cpu;
+	unsigned n = c->n_cpus;
+
+	for (int i = CPU_SETSIZE - 1; i >= 0 && n < WORKERS_MAX; i--)
+		if (CPU_ISSET(i, allowed) && !has_cpu(cpu, c->n_cpus, i))
+			cpu[n++] = i;
+	while (n < WORKERS_MAX)
+		cpu[n++] = -1;
 }
 
 static int check_cpu(const struct workers_conf *w, unsigned i, const cpu_set_t *allowed, struct err *e)
@@ -49,18 +68,17 @@ static int check_cpu(const struct workers_conf *w, unsigned i, const cpu_set_t *
 	return 0;
 }
 
-int conf_workers(struct workers_conf *w, const cpu_set_t *allowed, struct err *e)
+int conf_workers(struct conf *c, const cpu_set_t *allowed, struct err *e)
 {
-	if (w->n == 0) {
-		choose_cpus(w, allowed);
-		return 0;
-	}
-	for (unsigned i = 0; i < w->n; i++) {
-		int rc = check_cpu(w, i, allowed, e);
+	for (unsigned i = 0; i < c->n_cpus; i++) {
+		int rc = check_cpu(&c->workers, i, allowed, e);
 
 		if (rc < 0)
 			return rc;
 	}
+	if (c->workers.n == 0)
+		c->workers.n = choose_number(c, allowed);
+	choose_cpus(c, allowed);
 	return 0;
 }
 

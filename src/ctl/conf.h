@@ -53,7 +53,8 @@ struct port_conf {
 struct conf {
 	char switch_name[PORT_NAME_MAX];
 	struct fwd_conf fwd;
-	struct workers_conf workers; /* n == 0: none were named; see conf_workers() */
+	struct workers_conf workers; /* not yet complete: see conf_workers() */
+	unsigned n_cpus;             /* of workers.cpu[], that were named */
 	struct {
 		char socket[CONF_PATH_MAX]; /* "": the run directory's api.sock */
 		mode_t mode;
@@ -120,8 +121,9 @@ int conf_port_clash(const struct port_conf *c, const struct port_conf *other, st
 void conf_init(struct conf *c);
 void conf_fini(struct conf *c);
 
-/* Choose (if none were named) or check the CPUs of the workers among those in @allowed. */
-int conf_workers(struct workers_conf *w, const cpu_set_t *allowed, struct err *e) must_check;
+/* Complete c->workers: how many, if that was not said, and a CPU of @allowed for each that may ever be: first those that
+ * were named, which are checked, then the others, then none. */
+int conf_workers(struct conf *c, const cpu_set_t *allowed, struct err *e) must_check;
 
 /* A list of VLANs, like "10,20-30", as one bit for each, and back. -EINVAL: *e says what is wrong with `trunk`. */
 int vlans_parse(const char *text, uint8_t set[VLANS_N / 8], struct err *e) must_check;

@@ -21,7 +21,7 @@ struct yaml_switch {
 struct yaml_workers {
 	char **cpus;
 	unsigned cpus_count;
-	char *spin_us;
+	char *n, *spin_us, *gather_us;
 };
 
 struct yaml_api {
@@ -55,7 +55,9 @@ static const cyaml_schema_field_t switch_fields[] = {
 static const cyaml_schema_value_t text_entry = {CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 0, CYAML_UNLIMITED)};
 static const cyaml_schema_field_t workers_fields[] = {
 	CYAML_FIELD_SEQUENCE("cpus", PRESENT_OR_NULL, struct yaml_workers, cpus, &text_entry, 0, WORKERS_MAX),
+	TEXT(struct yaml_workers, n),
 	TEXT(struct yaml_workers, spin_us),
+	TEXT(struct yaml_workers, gather_us),
 	CYAML_FIELD_END,
 };
 
@@ -161,8 +163,12 @@ static int read_workers(struct conf *c, const struct yaml_workers *y, struct err
 			return -EINVAL;
 		c->workers.cpu[i] = (int)cpu;
 	}
-	c->workers.n = y->cpus_count;
-	return unsigned_read(y->spin_us, "workers.spin_us", 0, WORKER_SPIN_US_MAX, &c->workers.spin_us, e);
+	c->n_cpus = y->cpus_count;
+	if (unsigned_read(y->n, "workers.n", 1, WORKERS_MAX, &c->workers.n, e) < 0)
+		return -EINVAL;
+	if (unsigned_read(y->spin_us, "workers.spin_us", 0, WORKER_SPIN_US_MAX, &c->workers.spin_us, e) < 0)
+		return -EINVAL;
+	return unsigned_read(y->gather_us, "workers.gather_us", 0, WORKER_GATHER_US_MAX, &c->workers.gather_us, e);
 }
 
 static int read_api(struct conf *c, const struct yaml_api *y, struct err *e)

@@ -208,6 +208,9 @@ static void worker_metrics(struct evbuffer *out, struct workers *w)
 		evbuffer_add_printf(out, "flue_worker_cpu_seconds_total{worker=\"%u\"} %.9f\n", i,
 				    (double)s.cpu_ns / 1e9);
 	}
+	single(out, "flue_workers", "gauge", "Workers.", n);
+	single(out, "flue_queue_moves_total", "counter", "Receive queues moved to a worker with less to do.",
+	       (double)workers_moves(w));
 	family(out, "flue_worker_queues", "gauge", "Receive queues the worker owns.");
 	for (unsigned i = 0; i < n; i++) {
 		workers_stats(w, i, &s);

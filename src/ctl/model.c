@@ -35,6 +35,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd, (void)what;
 	fwd_age(m->parts.fwd);
+	workers_balance(m->parts.workers);
 	/* A mark that this very thread made (a frame of our own found a broken ring) wakes nobody. */
 	attend_marked(m);
 }
@@ -67,12 +68,29 @@ struct model *model_new(const struct model_parts *parts)
 	return m;
 }
 
+static void take_down(struct model *m, struct model_port *mp)
+{
+	unsigned i = 0;
+
+	while (m->port[i] != mp)
+		i++;
+	m->n_ports--;
+	memmove(&m->port[i], &m->port[i + 1], (m->n_ports - i) * sizeof(m->port[0]));
+	fwd_port_remove(m->parts.fwd, mp->port);
+	mp->port->ops->free(mp->port);
+	log_limited(&m->limit, LOG_INFO, "%s: removed", mp->conf.name);
+}
+
 void model_free(struct model *m)
 {
 	if (!m)
 		return;
-	while (m->n_ports)
-		model_port_remove(m, m->port[m->n_ports - 1]);
+	while (m->n_ports) {
+		struct model_port *last = m->port[m->n_ports - 1];
+
+		take_down(m, last);
+		free(last);
+	}
 	if (m->tick)
 		event_free(m->tick);
 	if (m->attention)
@@ -164,15 +182,11 @@ int model_port_set(struct model *m, struct model_port *mp, const struct port_con
 
 void model_port_remove(struct model *m, struct model_port *mp)
 {
-	unsigned i = 0;
+	const struct port_kind *kind = &m->parts.kinds[mp->conf.kind];
 
-	while (m->port[i] != mp)
-		i++;
-	m->n_ports--;
-	memmove(&m->port[i], &m->port[i + 1], (m->n_ports - i) * sizeof(m->port[0]));
-	fwd_port_remove(m->parts.fwd, mp->port);
-	mp->port->ops->free(mp->port);
-	log_limited(&m->limit, LOG_INFO, "%s: removed", mp->conf.name);
+	take_down(m, mp);
+	if (kind->forget)
+		kind->forget(mp->conf.name);
 	free(mp);
 }
 

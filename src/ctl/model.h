@@ -18,6 +18,8 @@ struct model;
 /* How to make a port of one kind. The port is idle; it serves once it has joined the switch and was started. */
 struct port_kind {
 	struct port *(*make)(const struct port_conf *conf, const struct port_host *host, struct err *e);
+	/* The port was removed for good, not because flued ends: forget what is kept of it. May be NULL. */
+	void (*forget)(const char *name);
 };
 
 struct model_parts {
@@ -31,7 +33,7 @@ struct model_parts {
 
 /* @parts are borrowed, until model_free(). NULL: no memory. */
 struct model *model_new(const struct model_parts *parts);
-/* Removes all ports. NULL is allowed. */
+/* Takes all ports down; the next flued may take them up again. NULL is allowed. */
 void model_free(struct model *m);
 
 struct model_port {
@@ -44,6 +46,7 @@ struct model_port {
 int model_port_add(struct model *m, const struct port_conf *c, struct err *e) must_check;
 /* Give it new settings, of those that can change. On failure the old ones are in force. */
 int model_port_set(struct model *m, struct model_port *p, const struct port_conf *c, struct err *e) must_check;
+/* For good: the next port of this name begins anew. */
 void model_port_remove(struct model *m, struct model_port *p);
 
 /* NULL: there is none of that name. */

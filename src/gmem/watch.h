@@ -3,7 +3,8 @@
 
 #include "base/base.h"
 
-/* The table of foreign memory that the SIGBUS handler looks an address up in; private to gmem.
+/* The table of foreign memory that the SIGBUS handler looks an address up in; private to gmem, and to state, whose file
+ * may be truncated like a guest's.
  * Slots are taken and given back by the control thread, read by the handler on whatever thread faulted. */
 #define WATCH_MAX 8192 /* PORTS_MAX guests with 32 regions each on average */
 

@@ -19,14 +19,16 @@
 #include "ctl/conf.h"
 #include "main/options.h"
 #include "main/wire.h"
+#include "state/state.h"
 
 struct flued {
 	struct options options;
 	struct conf conf;
 	char run_dir[CONF_PATH_MAX]; /* absolute */
 	char api_path[CONF_PATH_MAX];
-	int lock_fd; /* of a file in the run directory */
-	bool locked; /* the directory is ours alone */
+	int lock_fd;         /* of a file in the run directory */
+	bool locked;         /* the directory is ours alone */
+	struct state *state; /* NULL: there is no state file */
 	struct event_base *events;
 	struct event *stop[3];
 	struct model *model;
@@ -62,7 +64,7 @@ static int load_conf(struct flued *f, struct err *e)
 	if (rc == 0 && sched_getaffinity(0, sizeof(allowed), &allowed) < 0)
 		rc = err_set(e, -errno, NULL, NULL, "cannot learn which CPUs there are: %s", strerror(errno));
 	if (rc == 0)
-		rc = conf_workers(&f->conf.workers, &allowed, e);
+		rc = conf_workers(&f->conf, &allowed, e);
 	if (rc < 0)
 		tell(f->options.config, line, e);
 	return rc;
@@ -148,6 +150,21 @@ static void leave_run_dir(struct flued *f)
 		close(f->lock_fd);
 }
 
+/* Guests can do without it as long as flued lives, so what is wrong with it is no reason not to start. */
+static void open_state(struct flued *f)
+{
+	char path[sizeof(f->run_dir) + 16];
+	struct err e = {0};
+
+	snprintf(path, sizeof(path), "%s/flued.state", f->run_dir);
+	f->state = state_open(path, &e);
+	if (!f->state)
+		log_warn("nothing is kept, guests may lose their link for good if flued ends: %s%s%s", e.text,
+			 e.remedy[0] ? ": " : "", e.remedy);
+	for (unsigned i = 0; i < f->conf.n_ports; i++)
+		state_expect(f->state, f->conf.port[i].name);
+}
+
 /* Each guest brings descriptors: a socket, its memory, two for each ring. */
 static void raise_limits(void)
 {
@@ -212,7 +229,8 @@ static int start(struct flued *f, struct err *e)
 {
 	if (choose_api(f, e) < 0 || take_run_dir(f, e) < 0 || start_events(f, e) < 0)
 		return -1;
-	f->model = wire_new(&f->conf, f->events, e);
+	open_state(f);
+	f->model = wire_new(&f->conf, f->state, f->events, e);
 	if (!f->model || add_ports(f, e) < 0)
 		return -1;
 	f->api = api_new(
@@ -232,6 +250,7 @@ static void stop(struct flued *f)
 	api_free(f->api);
 	if (f->model)
 		wire_free(f->model);
+	state_close(f->state);
 	for (size_t i = 0; i < ARRAY_SIZE(f->stop); i++)
 		if (f->stop[i])
 			event_free(f->stop[i]);

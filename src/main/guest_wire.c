@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Joins a guest's port (frames) and its vhost-user device (protocol), which know nothing of each other: one object made
- * of both, and the two tables that translate. Control thread.
+/* Joins a guest's port (frames), its vhost-user device (protocol) and its slot in the state file, which know nothing of
+ * each other: one object made of them, and the tables that translate. Control thread.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -10,15 +10,19 @@
 
 #include "base/log.h"
 #include "ctl/conf.h"
+#include "main/resume.h"
 #include "main/wire.h"
 #include "port/guest.h"
+#include "state/state.h"
 #include "vhost/vhost.h"
 
 struct guest_wire {
 	struct guest *guest;
 	struct vhost *vhost;
 	const struct port_host *host;
-	struct log_limit limit; /* what the front end can cause */
+	struct state *state;
+	struct vhost_saved *saved; /* NULL: nothing is kept */
+	struct log_limit limit;    /* what the front end can cause */
 };
 
 static const char *name_of(const struct guest_wire *w)
@@ -85,6 +89,13 @@ static void on_quiesce(void *owner)
 	((struct guest_wire *)owner)->host->quiesce();
 }
 
+static void on_save(void *owner)
+{
+	struct guest_wire *w = owner;
+
+	state_port_save(w->state, w->saved);
+}
+
 static const struct vhost_ops vhost_ops = {
 	.connected = on_connected,
 	.disconnected = on_disconnected,
@@ -95,6 +106,7 @@ static const struct vhost_ops vhost_ops = {
 	.mtu = on_mtu,
 	.announce = on_announce,
 	.quiesce = on_quiesce,
+	.save = on_save,
 };
 
 /* ---- from the port to the device ---- */
@@ -129,15 +141,23 @@ static const struct gmem *link_memory(void *arg)
 	return vhost_memory(((struct guest_wire *)arg)->vhost);
 }
 
+static void release(struct guest_wire *w)
+{
+	if (w->saved)
+		state_port_release(w->state, w->saved);
+	free(w);
+}
+
 static void link_free(void *arg)
 {
 	struct guest_wire *w = arg;
 
+	resume_settled(guest_port(w->guest));
 	vhost_free(w->vhost);
-	free(w);
+	release(w);
 }
 
-struct port *guest_wire_new(const struct port_conf *c, const struct port_host *host, struct err *e)
+struct port *guest_wire_new(const struct port_conf *c, const struct port_host *host, struct state *state, struct err *e)
 {
 	struct vhost_conf conf = {
 		.role = c->role,
@@ -154,12 +174,14 @@ struct port *guest_wire_new(const struct port_conf *c, const struct port_host *h
 		return NULL;
 	}
 	w->host = host;
+	w->state = state;
+	w->saved = conf.saved = state_port(state, c->name, c->queues);
 	snprintf(conf.path, sizeof(conf.path), "%s", c->socket);
 	snprintf(conf.group, sizeof(conf.group), "%s", c->group);
 	w->vhost = vhost_new(&conf, host->events, &vhost_ops, w, e);
 	if (!w->vhost) {
 		guest_port(w->guest)->ops->free(guest_port(w->guest));
-		free(w);
+		release(w);
 		return NULL;
 	}
 	guest_set_link(w->guest, &(struct guest_link){
@@ -170,5 +192,7 @@ struct port *guest_wire_new(const struct port_conf *c, const struct port_host *h
 					 .memory = link_memory,
 					 .free = link_free,
 				 });
+	if (w->saved && w->saved->agreed.bound)
+		resume_expect(guest_port(w->guest));
 	return guest_port(w->guest);
 }

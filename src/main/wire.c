@@ -7,19 +7,32 @@
 #include <unistd.h>
 
 #include "gmem/gmem.h"
+#include "main/resume.h"
 #include "port/packet.h"
 #include "port/tap.h"
+#include "state/state.h"
 
 /* The parts of this process; ports' callbacks have no other way to find them. */
 static struct {
 	struct fwd *fwd;
 	struct workers *workers;
+	struct state *state; /* or NULL */
 	int attention_fd;
 	struct port_host host;
 	struct frame_batch batch; /* of frames the control thread sends */
 } parts = {.attention_fd = -1};
 
 /* ---- the kinds of ports ---- */
+
+static struct port *guest_make(const struct port_conf *c, const struct port_host *host, struct err *e)
+{
+	return guest_wire_new(c, host, parts.state, e);
+}
+
+static void guest_forget(const char *name)
+{
+	state_port_forget(parts.state, name);
+}
 
 static struct port *tap_make(const struct port_conf *c, const struct port_host *host, struct err *e)
 {
@@ -34,26 +47,35 @@ static struct port *packet_make(const struct port_conf *c, const struct port_hos
 }
 
 static const struct port_kind kinds[CONF_KIND_N] = {
-	[CONF_GUEST] = {guest_wire_new},
-	[CONF_TAP] = {tap_make},
-	[CONF_PACKET] = {packet_make},
+	[CONF_GUEST] = {.make = guest_make, .forget = guest_forget},
+	[CONF_TAP] = {.make = tap_make},
+	[CONF_PACKET] = {.make = packet_make},
 };
+static_assert(STATE_PORTS >= PORTS_MAX && STATE_NAME_BYTES >= PORT_NAME_MAX, "each port can have a slot");
 
 /* ---- what ports ask of the rest ---- */
 
-static int host_queue_add(struct port *p, unsigned q, int poll_fd, struct err *e)
+static int give_to_workers(struct port *p, unsigned q, int poll_fd, struct err *e)
 {
 	return workers_queue_add(parts.workers, p, q, poll_fd, e);
 }
 
+static int host_queue_add(struct port *p, unsigned q, int poll_fd, struct err *e)
+{
+	return resume_hold(p, q, poll_fd) ? 0 : give_to_workers(p, q, poll_fd, e);
+}
+
 static void host_queue_remove(struct port *p, unsigned q)
 {
-	workers_queue_remove(parts.workers, p, q);
+	if (!resume_drop(p, q))
+		workers_queue_remove(parts.workers, p, q);
 }
 
 static void host_link_changed(struct port *p)
 {
 	fwd_link_changed(parts.fwd, p);
+	if (p->up)
+		resume_settled(p);
 }
 
 static void publish_and_flush(const struct port_set *touched)
@@ -112,11 +134,12 @@ static int start_parts(const struct conf *c, struct event_base *events, struct e
 	if (parts.attention_fd < 0)
 		return err_set(e, -errno, NULL, NULL, "cannot make an eventfd: %s", strerror(errno));
 	parts.workers = workers_new(&c->workers, parts.fwd, parts.attention_fd, e);
-	return parts.workers ? 0 : e->code;
+	return parts.workers ? resume_init(events, give_to_workers, e) : e->code;
 }
 
 static void stop_parts(void)
 {
+	resume_fini();
 	if (parts.workers)
 		workers_free(parts.workers);
 	if (parts.attention_fd >= 0)
@@ -124,10 +147,11 @@ static void stop_parts(void)
 	fwd_free(parts.fwd);
 }
 
-struct model *wire_new(const struct conf *c, struct event_base *events, struct err *e)
+struct model *wire_new(const struct conf *c, struct state *state, struct event_base *events, struct err *e)
 {
 	struct model *m = NULL;
 
+	parts.state = state;
 	if (start_parts(c, events, e) == 0) {
 		m = model_new(&(struct model_parts){
 			.fwd = parts.fwd,

@@ -57,6 +57,7 @@ int vhost_begin(struct vhost *v, struct err *e)
 	if (!v->mem)
 		return err_set(e, -ENOMEM, NULL, NULL, "out of memory");
 	v->connects++;
+	vhost_saved_begin(v);
 	v->ops->connected(v->owner);
 	return 0;
 }
@@ -70,6 +71,7 @@ static void forget(struct vhost *v)
 	if (v->backend_fd >= 0)
 		close(v->backend_fd);
 	v->backend_fd = -1;
+	v->offered = v->protocol_offered = 0;
 	v->features = v->protocol_features = 0;
 	v->features_set = false;
 	v->config_untold = false;
@@ -78,6 +80,7 @@ static void forget(struct vhost *v)
 
 void vhost_end(struct vhost *v, const char *reason)
 {
+	vhost_saved_end(v);
 	vhost_rings_reset(v);
 	v->ops->disconnected(v->owner, reason);
 	forget(v);
@@ -89,6 +92,7 @@ void vhost_free(struct vhost *v)
 	if (!v)
 		return;
 	if (v->sock_fd >= 0) {
+		vhost_saved_end(v);
 		vhost_rings_reset(v);
 		forget(v);
 		vhost_sock_drop(v, false);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include <assert.h>
+
 #include "base/access.h"
 #include "base/base.h"
 #include "base/err.h"
@@ -70,14 +72,33 @@ enum vhost_role { VHOST_LISTEN, VHOST_CONNECT };
 #define VHOST_RINGS_MAX (2 * VHOST_PAIRS_MAX + 1) /* and the control queue */
 #define VHOST_RETRY_MS  200 /* connecting role: between two attempts, for ever; both: after a broken rule */
 
+/* What a front end was promised and what it agreed to, for the next flued (design D14): a front end takes a back end
+ * that was restarted only if that offers what the guest uses. Plain, part of the state file's layout. */
+struct vhost_agreed {
+	uint64_t offered, acked;                   /* FEATURE() bits; nothing is offered as long as nobody asked */
+	uint64_t protocol_offered, protocol_acked; /* FEATURE() bits of the protocol */
+	uint32_t pairs;
+	uint32_t front_end; /* enum vhost_front_end */
+	uint32_t peer_pid;  /* the process that connected; 0: unknown */
+	uint32_t bound;     /* 1: a guest uses this; else the next front end is promised what there is then */
+};
+static_assert(sizeof(struct vhost_agreed) == 48, "part of the state file's layout");
+
+/* Where it is kept, with the place for the journals of this device's rings (2 * pairs + 1; virtq checks them). */
+struct vhost_saved {
+	struct vhost_agreed agreed; /* control; ops->save() keeps it */
+	struct virtq_journal *journal;
+};
+
 struct vhost_conf {
 	char path[108];             /* of the Unix socket */
 	char group[GROUP_NAME_MAX]; /* listening role: who may connect, beside flued's user; "": nobody */
 	enum vhost_role role;
 	enum vhost_front_end front_end;
-	unsigned pairs; /* queue pairs offered */
-	unsigned mtu;   /* VIRTIO_NET_F_MTU; bytes */
-	struct mac mac; /* for front ends that ask us (CONFIG); always valid */
+	unsigned pairs;            /* queue pairs offered */
+	unsigned mtu;              /* VIRTIO_NET_F_MTU; bytes */
+	struct mac mac;            /* for front ends that ask us (CONFIG); always valid */
+	struct vhost_saved *saved; /* of an earlier life, and for the next one; the owner's. NULL: nothing is kept */
 };
 
 struct vhost;
@@ -106,6 +127,8 @@ struct vhost_ops {
 	void (*announce)(void *owner, struct mac mac);
 	/* Wait until no worker uses what was published before (a call descriptor about to be closed). */
 	void (*quiesce)(void *owner);
+	/* conf.saved->agreed has changed: keep it. Not called without conf.saved. */
+	void (*save)(void *owner);
 };
 
 /* Open the socket and serve it from @base's loop until vhost_free(). In the listening role a stale socket file is

@@ -18,7 +18,7 @@ static bool asks_for_config(const struct vhost *v)
 	return v->conf.front_end != VHOST_QEMU;
 }
 
-uint64_t vhost_offered(const struct vhost *v)
+uint64_t vhost_features_known(const struct vhost *v)
 {
 	uint64_t f = FEATURE(VIRTIO_F_VERSION_1) | FEATURE(VIRTIO_F_ANY_LAYOUT) | FEATURE(VIRTIO_F_INDIRECT_DESC) |
 		     FEATURE(VIRTIO_F_EVENT_IDX) | FEATURE(VIRTIO_F_RING_PACKED) | FEATURE(VIRTIO_F_IN_ORDER) |
@@ -30,7 +30,7 @@ uint64_t vhost_offered(const struct vhost *v)
 	return asks_for_config(v) ? f | FEATURE(VIRTIO_NET_F_MAC) : f;
 }
 
-uint64_t vhost_protocol_offered(const struct vhost *v)
+uint64_t vhost_protocol_known(const struct vhost *v)
 {
 	uint64_t f = FEATURE(VHOST_PF_MQ) | FEATURE(VHOST_PF_LOG_SHMFD) | FEATURE(VHOST_PF_RARP) |
 		     FEATURE(VHOST_PF_REPLY_ACK) | FEATURE(VHOST_PF_NET_MTU) | FEATURE(VHOST_PF_BACKEND_REQ) |
@@ -42,7 +42,7 @@ uint64_t vhost_protocol_offered(const struct vhost *v)
 int vhost_get_features(struct vhost *v, struct vhost_msg *m, struct err *e)
 {
 	(void)e;
-	return reply_u64(m, vhost_offered(v));
+	return reply_u64(m, v->offered);
 }
 
 static int check_bits(uint64_t asked, uint64_t offered, struct err *e)
@@ -62,6 +62,7 @@ static void adopt(struct vhost *v, uint64_t features)
 	if (v->mem->log.on && !vhost_acked(v, VHOST_F_LOG_ALL))
 		gmem_log_drop(v->mem); /* a migration has ended; the next one brings a log of its own */
 	v->mem->log.on = vhost_acked(v, VHOST_F_LOG_ALL);
+	vhost_saved_update(v);
 	v->ops->features(v->owner, features);
 }
 
@@ -69,7 +70,7 @@ static void adopt(struct vhost *v, uint64_t features)
 int vhost_set_features(struct vhost *v, struct vhost_msg *m, struct err *e)
 {
 	uint64_t features = m->p.u64;
-	int rc = check_bits(features, vhost_offered(v), e);
+	int rc = check_bits(features, v->offered, e);
 
 	if (rc < 0)
 		return rc;
@@ -86,17 +87,18 @@ int vhost_set_features(struct vhost *v, struct vhost_msg *m, struct err *e)
 int vhost_get_protocol_features(struct vhost *v, struct vhost_msg *m, struct err *e)
 {
 	(void)e;
-	return reply_u64(m, vhost_protocol_offered(v));
+	return reply_u64(m, v->protocol_offered);
 }
 
 int vhost_set_protocol_features(struct vhost *v, struct vhost_msg *m, struct err *e)
 {
 	uint64_t features = m->p.u64;
-	int rc = check_bits(features, vhost_protocol_offered(v), e);
+	int rc = check_bits(features, v->protocol_offered, e);
 
 	if (rc < 0)
 		return rc;
 	v->protocol_features = features;
+	vhost_saved_update(v);
 	return 0;
 }
 
@@ -126,6 +128,7 @@ int vhost_reset_device(struct vhost *v, struct vhost_msg *m, struct err *e)
 	vhost_rings_reset(v);
 	v->status = 0;
 	v->features_set = false;
+	vhost_saved_reset(v);
 	return 0;
 }
 

@@ -63,6 +63,7 @@ struct vhost {
 	struct event *sock_event;
 	struct vhost_msg msg;
 	struct gmem *mem;
+	uint64_t offered, protocol_offered; /* for as long as it lasts: vhost_saved_begin() */
 	uint64_t features;
 	uint64_t protocol_features;
 	bool features_set;  /* SET_FEATURES has been seen */
@@ -124,6 +125,19 @@ const char *vhost_msg_name(uint32_t request, char text[32]);
 int vhost_begin(struct vhost *v, struct err *e) must_check;
 void vhost_end(struct vhost *v, const char *reason);
 
+/* ---- vhost_saved.c: what is kept for the next flued, and what the last one kept ---- */
+
+/* A front end is there: decide what it is offered. */
+void vhost_saved_begin(struct vhost *v);
+/* Features were acknowledged. */
+void vhost_saved_update(struct vhost *v);
+/* The device was reset: no guest uses it. */
+void vhost_saved_reset(struct vhost *v);
+/* The connection ends; the rings have not been halted yet. */
+void vhost_saved_end(struct vhost *v);
+/* For ring @i; NULL if nothing is kept. */
+struct virtq_journal *vhost_saved_journal(const struct vhost *v, unsigned i);
+
 /* ---- vhost_ring.c: what rings do ---- */
 
 void vhost_ring_init(struct vhost_ring *r);
@@ -146,9 +160,9 @@ void vhost_signal(int fd);
 
 typedef int vhost_handler(struct vhost *v, struct vhost_msg *m, struct err *e);
 
-/* vhost_feature.c: what was agreed */
-uint64_t vhost_offered(const struct vhost *v);
-uint64_t vhost_protocol_offered(const struct vhost *v);
+/* vhost_feature.c: what was agreed. The first two: all that this build can offer to a front end like this one. */
+uint64_t vhost_features_known(const struct vhost *v);
+uint64_t vhost_protocol_known(const struct vhost *v);
 vhost_handler vhost_get_features, vhost_set_features, vhost_get_protocol_features, vhost_set_protocol_features;
 vhost_handler vhost_set_owner, vhost_reset_owner, vhost_reset_device, vhost_get_queue_num;
 vhost_handler vhost_set_status, vhost_get_status;

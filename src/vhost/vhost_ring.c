@@ -64,6 +64,7 @@ int vhost_ring_try(struct vhost *v, unsigned i, struct err *e)
 		.event_idx = vhost_acked(v, VIRTIO_F_EVENT_IDX),
 		.indirect = vhost_acked(v, VIRTIO_F_INDIRECT_DESC),
 		.call_fd = r->call_fd,
+		.journal = vhost_saved_journal(v, i),
 	};
 	int rc;
 

@@ -86,6 +86,9 @@ int vhost_get_vring_base(struct vhost *v, struct vhost_msg *m, struct err *e)
 
 	(void)e;
 	vhost_ring_halt(v, m->ring);
+	/* The front end knows now where the ring stands, and brings it along wherever it goes on. */
+	if (vhost_saved_journal(v, m->ring))
+		vhost_saved_journal(v, m->ring)->live = 0;
 	replace(&r->kick_fd, -1);
 	replace(&r->call_fd, -1);
 	r->has_kick = r->has_call = false;

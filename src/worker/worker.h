@@ -7,27 +7,42 @@
 #include "port/port.h"
 
 /* Workers: pinned threads that take batches from the queues they own, have them forwarded, and return them. A queue
- * that stays empty for spin_us is put to sleep (its notification armed); a worker without a queue awake sleeps in
- * epoll_wait (design D12).
+ * that stays empty is put to sleep (its notification armed), after spin_us or sooner if watching it for so long does
+ * not pay; a worker without a queue awake sleeps in epoll_wait (design D12).
  *
  * Thread: everything here is called by the control thread.
  */
 struct workers;
 
 struct workers_conf {
-	unsigned n;           /* 1 .. WORKERS_MAX */
-	int cpu[WORKERS_MAX]; /* to pin to; -1: not pinned */
-	unsigned spin_us;     /* an empty queue is polled this long before it sleeps */
+	unsigned n;           /* to start with, 1 .. WORKERS_MAX */
+	int cpu[WORKERS_MAX]; /* to pin to, also those who come later; -1: not pinned */
+	unsigned spin_us;     /* an empty queue is polled this long at most before it sleeps */
+	unsigned gather_us;   /* under load a queue is left alone this long at most, for a batch to gather; 0: never */
 };
-#define WORKER_SPIN_US_DEFAULT 20
-#define WORKER_SPIN_US_MAX     1000000
+#define WORKER_SPIN_US_DEFAULT   20
+#define WORKER_SPIN_US_MAX       1000000
+#define WORKER_GATHER_US_DEFAULT 2
+#define WORKER_GATHER_US_MAX     1000
 
 /* Start the threads. @attention_fd (an eventfd) is written when some port asked for attention. NULL: *e says why. */
 struct workers *workers_new(const struct workers_conf *conf, struct fwd *fwd, int attention_fd, struct err *e);
 /* Stop and join. All queues must have been removed. */
 void workers_free(struct workers *group);
 
-/* Give receive queue @q of @p to the worker with the fewest queues. @poll_fd as in struct port_host. */
+/* As many workers as this, 1 .. WORKERS_MAX; only queues that move are stopped, for a moment. On failure there are as many
+ * as could be started, and all queues are served. */
+int workers_set_count(struct workers *group, unsigned n, struct err *e) must_check;
+/* From the next round of each worker on. */
+void workers_set_pace(struct workers *group, unsigned spin_us, unsigned gather_us);
+void workers_pace(const struct workers *group, unsigned *spin_us, unsigned *gather_us);
+/* See what queues took since the last call, and move one if that helps. About once a second. */
+void workers_balance(struct workers *group);
+/* How many were moved that way. */
+uint64_t workers_moves(const struct workers *group);
+
+/* Give receive queue @q of @p to a worker: the one with the fewest queues of @p, then of all. @poll_fd as in struct
+ * port_host. */
 int workers_queue_add(struct workers *group, struct port *p, unsigned q, int poll_fd, struct err *e);
 /* Take it back: no worker touches it when this returns. No effect if nobody has it. */
 void workers_queue_remove(struct workers *group, struct port *p, unsigned q);

@@ -8,7 +8,7 @@ static void publish_touched(struct worker *w)
 {
 	for (unsigned i = 0; i < PORTS_MAX / 64; i++)
 		for (uint64_t bits = w->work.touched.bits[i]; bits; bits &= bits - 1) {
-			struct port *p = fwd_port(w->fwd, i * 64 + (unsigned)__builtin_ctzll(bits));
+			struct port *p = fwd_port(w->group->fwd, i * 64 + (unsigned)__builtin_ctzll(bits));
 
 			if (p && p->ops->tx_publish)
 				p->ops->tx_publish(p, w->index);
@@ -20,7 +20,7 @@ static void forward(struct worker *w, struct port *in)
 {
 	uint64_t began = w->lap_at, spent, lookup;
 
-	fwd_process(w->fwd, in, &w->batch, w->index, &w->work);
+	fwd_process(w->group->fwd, in, &w->batch, w->index, &w->work);
 	spent = lap(w);
 	lookup = w->work.decided_cycles - began;
 	if (unlikely(lookup > spent))

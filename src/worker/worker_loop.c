@@ -24,7 +24,7 @@ static void wake_queue(struct worker *w, struct work_queue *wq)
 		return;
 	wq->port->ops->rx_wake(wq->port, wq->q);
 	wq->awake = true;
-	wq->busy_at = w->lap_at;
+	pace_woken(&wq->pace, w->lap_at);
 }
 
 /* The events name no queue for certain when the list may have changed, and queues been freed, since they were asked
@@ -82,7 +82,7 @@ static void flush_touched(struct worker *w)
 	for (unsigned i = 0; i < PORTS_MAX / 64; i++) {
 		while (w->work.touched.bits[i]) {
 			unsigned id = i * 64 + (unsigned)__builtin_ctzll(w->work.touched.bits[i]);
-			struct port *p = fwd_port(w->fwd, id);
+			struct port *p = fwd_port(w->group->fwd, id);
 
 			w->work.touched.bits[i] &= w->work.touched.bits[i] - 1;
 			if (p && p->ops->tx_flush)
@@ -96,42 +96,67 @@ static unsigned serve(struct worker *w, struct work_queue *wq)
 	uint64_t began = w->lap_at;
 	unsigned n = worker_poll(w, wq);
 
-	if (n == 0)
+	if (n == 0) {
+		pace_found_none(&wq->pace);
 		return 0;
+	}
 	flush_touched(w);
 	if (wq->port->ops->rx_flush)
 		wq->port->ops->rx_flush(wq->port, wq->q);
 	lap_to(w, STAGE_NOTIFICATION);
-	wq->busy_at = w->lap_at;
+	pace_found(&wq->pace, &w->pace, n, began, w->lap_at);
 	count(&wq->busy_cycles, w->lap_at - began);
 	return n;
 }
 
 static bool falls_asleep(const struct worker *w, struct work_queue *wq)
 {
-	if (wq->poll_fd < 0 || w->lap_at - wq->busy_at < w->group->spin_cycles ||
+	if (wq->poll_fd < 0 || !pace_may_sleep(&wq->pace, &w->pace, w->lap_at) ||
 	    wq->port->ops->rx_sleep(wq->port, wq->q))
 		return false;
 	wq->awake = false;
 	return true;
 }
 
+static void let_time_pass(struct worker *w)
+{
+	cpu_relax();
+	lap_to(w, STAGE_EMPTY);
+}
+
+/* Settings may change at any time; within a round they do not. */
+static void read_settings(struct worker *w)
+{
+	w->pace = (struct pace_conf){
+		.spin = atomic_load_explicit(&w->group->spin_cycles, memory_order_relaxed),
+		.wake = w->group->wake_cycles,
+		.gather = atomic_load_explicit(&w->group->gather_cycles, memory_order_relaxed),
+	};
+}
+
 /* One pass over the queues that are awake. Returns how many still are. */
 static unsigned poll_queues(struct worker *w, struct work_list *list)
 {
-	unsigned awake = 0, frames = 0;
+	unsigned awake = 0, polled = 0, frames = 0;
 
+	read_settings(w);
 	for (unsigned i = 0; i < list->n; i++) {
 		struct work_queue *wq = list->queue[i];
 		unsigned n;
 
 		if (!wq->awake)
 			continue;
+		awake++;
+		if (!pace_may_poll(&wq->pace, w->lap_at))
+			continue;
 		n = serve(w, wq);
+		polled++;
 		frames += n;
-		if (n || !falls_asleep(w, wq))
-			awake++;
+		if (n == 0 && falls_asleep(w, wq))
+			awake--;
 	}
+	if (polled == 0) /* everybody is gathering */
+		let_time_pass(w);
 	count(&w->rounds, 1);
 	count(&w->busy_rounds, frames > 0);
 	return awake;
@@ -154,11 +179,19 @@ static void look_for_faults(struct worker *w, unsigned *seen)
 		return;
 	*seen = now;
 	for (unsigned id = 0; id < PORTS_MAX; id++) {
-		struct port *p = fwd_port(w->fwd, id);
+		struct port *p = fwd_port(w->group->fwd, id);
 
 		if (p)
 			port_attention(p);
 	}
+}
+
+static uint64_t own_cpu_ns(void)
+{
+	struct timespec ts;
+
+	return clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts) < 0 ? 0
+							       : (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
 }
 
 void *worker_main(void *arg)
@@ -186,5 +219,6 @@ void *worker_main(void *arg)
 		}
 	}
 	rcu_unregister_thread();
+	w->cpu_ns_before += own_cpu_ns();
 	return NULL;
 }

@@ -5,12 +5,14 @@
 #include <stdatomic.h>
 
 #include "base/cycles.h"
+#include "worker/pace.h"
 #include "worker/worker.h"
 
 /* Private to src/worker. Times are in cycles (base/cycles.h) unless their name says otherwise. */
 
 /* A receive queue as its worker sees it.
- * AWAKE:  polled in every round. After spin_cycles without a frame it asks for a wake-up (rx_sleep) and goes to sleep.
+ * AWAKE:  polled in every round that its pace allows. When it was quiet for long enough it asks for a wake-up
+ *         (rx_sleep) and goes to sleep.
  * ASLEEP: not touched until its poll descriptor reports something. */
 struct work_queue {
 	/* constant */
@@ -19,8 +21,10 @@ struct work_queue {
 	int poll_fd; /* -1: never sleeps */
 	/* the worker; others read (relaxed) */
 	cache_aligned _Atomic bool awake;
-	uint64_t busy_at; /* when a frame was last found here */
+	struct pace pace;
 	_Atomic uint64_t polls, busy_polls, frames, busy_cycles;
+	/* control */
+	uint64_t counted; /* of busy_cycles, when the load was last looked at */
 };
 
 /* The queues of a worker: immutable, published by control. */
@@ -29,12 +33,14 @@ struct work_list {
 	struct work_queue *queue[];
 };
 
+/* Its counters are never set back: when fewer workers are asked for its thread ends, and they wait here for the next
+ * one. */
 struct worker {
 	/* constant */
 	unsigned index;
 	int cpu;
 	struct workers *group;
-	struct fwd *fwd;
+	/* constant while the thread runs */
 	pthread_t thread;
 	int epoll_fd;
 	int wake_fd; /* eventfd: look at the list, or at `stop` */
@@ -47,17 +53,28 @@ struct worker {
 	_Atomic uint64_t stage[STAGE_N]; /* cycles spent */
 	_Atomic uint64_t asleep;         /* cycles in sleeps that have ended */
 	_Atomic uint64_t asleep_since;   /* 0: is not asleep */
+	uint64_t cpu_ns_before;          /* of threads that have ended */
 	uint64_t lap_at;                 /* the end of the last stage */
+	struct pace_conf pace;           /* as of this round */
 	struct fwd_work work;
 	struct frame_batch batch;
 };
 
 struct workers {
-	unsigned n;
-	uint64_t spin_cycles;
+	/* control */
+	unsigned n; /* that run: the first ones of w[] */
+	int cpu[WORKERS_MAX];
+	unsigned spin_us, gather_us;
+	uint64_t balanced_at;
+	uint64_t moves; /* of queues, for balance */
+	struct worker *w[WORKERS_MAX];
+	/* control writes, workers read (relaxed) */
+	_Atomic uint64_t spin_cycles, gather_cycles;
+	/* constant */
+	struct fwd *fwd;
+	uint64_t wake_cycles;
 	uint64_t look_cycles; /* how often a busy worker asks epoll about those who sleep */
 	int attention_fd;
-	struct worker *w[WORKERS_MAX];
 };
 
 /* The time since the last lap ends here, and begins anew. Returns it. */
@@ -88,7 +105,18 @@ unsigned worker_poll(struct worker *w, struct work_queue *wq);
 /* The thread; @arg is its struct worker. */
 void *worker_main(void *arg);
 
-/* ---- worker.c: for control ---- */
+/* ---- for control ---- */
+
+/* How many of @list are queues of @p. */
+unsigned worker_queues_of(const struct work_list *list, const struct port *p);
+/* The best of the first @n workers for another queue of @p. */
+struct worker *workers_choose(const struct workers *group, unsigned n, const struct port *p);
+/* Queue number @at goes on where it was, awake or asleep, with another worker. On failure nothing has changed. */
+int worker_queue_move(struct worker *from, unsigned at, struct worker *to) must_check;
+/* Move queues until all workers have as many, or memory is short. */
+void workers_even_out(struct workers *group);
+/* Move all queues of worker @i to those before it. */
+int workers_empty(struct workers *group, unsigned i) must_check;
 
 /* Make it look at its list, or at `stop`. */
 void worker_kick(struct worker *w);

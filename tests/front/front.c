@@ -90,9 +90,11 @@ static int make_queue(struct front *f, struct front_queue *q, struct err *e)
 	q->posted_id = calloc(n, sizeof(*q->posted_id));
 	q->pieces = calloc(n, sizeof(*q->pieces));
 	q->len = calloc(n, sizeof(*q->len));
+	q->out = f->conf.strict ? calloc(n, sizeof(*q->out)) : NULL;
 	q->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	q->call_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (!q->free_id || !q->posted_id || !q->pieces || !q->len || q->kick_fd < 0 || q->call_fd < 0)
+	if (!q->free_id || !q->posted_id || !q->pieces || !q->len || (f->conf.strict && !q->out) || q->kick_fd < 0 ||
+	    q->call_fd < 0)
 		return err_set(e, -ENOMEM, NULL, NULL, "a queue: %s", strerror(errno));
 	return 0;
 }
@@ -150,6 +152,7 @@ static void free_queue(struct front_queue *q)
 	free(q->posted_id);
 	free(q->pieces);
 	free(q->len);
+	free(q->out);
 }
 
 void front_free(struct front *f)
@@ -212,6 +215,8 @@ void front_layout(struct front *f)
 		q->armed = false;
 		q->stats = (struct front_stats){0};
 		q->base = f->features & FRONT_F_RING_PACKED ? 0x80008000u : 0; /* both wrap counters start at 1 */
+		if (q->out != NULL)
+			memset(q->out, 0, q->size * sizeof(*q->out));
 		shape(f, q);
 		place(f, q, i);
 		ops(q)->reset(q);

@@ -246,14 +246,17 @@ static int start_ring(struct front *f, unsigned i, struct err *e)
 	return r;
 }
 
-static int start_rings(struct front *f, struct err *e)
+/* Those that are held until front_release(), or all others. Enabled first: what is in a transmit ring that is started and
+ * not yet enabled is thrown away. */
+static int start_rings(struct front *f, bool held, struct err *e)
 {
+	const unsigned first = held ? 1 : 0, step = f->conf.hold ? 2 : 1;
 	int r = 0;
 
-	for (unsigned i = 0; i < front_rings(f) && r == 0; i++)
-		r = start_ring(f, i, e);
-	for (unsigned i = 0; i < front_rings(f) && r == 0 && (f->features & FRONT_F_PROTOCOL); i++)
+	for (unsigned i = first; i < front_rings(f) && r == 0 && (f->features & FRONT_F_PROTOCOL); i += step)
 		r = set_state(f, FRONT_SET_VRING_ENABLE, i, 1, e);
+	for (unsigned i = first; i < front_rings(f) && r == 0; i += step)
+		r = start_ring(f, i, e);
 	return r;
 }
 
@@ -297,7 +300,7 @@ static int bring_up(struct front *f, bool fresh, struct err *e)
 	if (r == 0)
 		r = send_memory(f, protocol, e);
 	if (r == 0)
-		r = start_rings(f, e);
+		r = start_rings(f, false, e);
 	if (r == 0)
 		r = settle(f, e);
 	if (r < 0)
@@ -326,6 +329,13 @@ int front_reconnect(struct front *f, struct err *e)
 		if (!f->queue[i].packed)
 			f->queue[i].base = __atomic_load_n(&f->queue[i].used->idx, __ATOMIC_ACQUIRE);
 	return bring_up(f, false, e);
+}
+
+int front_release(struct front *f, struct err *e)
+{
+	const int r = start_rings(f, true, e);
+
+	return r < 0 ? r : settle(f, e);
 }
 
 int front_stop(struct front *f, struct err *e)

@@ -64,6 +64,7 @@ static void put_slot(struct front_queue *q, struct batch *b, uint16_t id, uint32
 	const uint16_t n = front_pieces(q, bytes);
 
 	q->pieces[id] = n;
+	front_hand_out(q, id);
 	for (uint16_t i = 0; i < n; i++) {
 		const uint32_t offset = i * q->piece_bytes;
 		const uint16_t next = i + 1 < n ? FRONT_DESC_NEXT : 0;
@@ -82,6 +83,7 @@ static void put_indirect(struct front_queue *q, struct batch *b, uint16_t id, ui
 
 	q->len[id] = bytes;
 	q->pieces[id] = 1;
+	front_hand_out(q, id);
 	put(q, b, (struct front_packed){front_gpa(q, table), n * 16u, id, FRONT_DESC_INDIRECT});
 }
 
@@ -128,6 +130,8 @@ static void reset(struct front_queue *q)
 
 static void free_next(struct front_queue *q, uint16_t id)
 {
+	if (!front_take_back(q, id))
+		return front_fault(q);
 	advance(q, &q->used_at, q->pieces[id]);
 	front_free_push(q, id);
 }
@@ -142,7 +146,7 @@ static void reap_up_to(struct front_queue *q, uint16_t id)
 			return front_fault(q);
 		done = q->posted_id[q->posted_out++ & (q->size - 1)];
 		free_next(q, done);
-	} while (done != id);
+	} while (done != id && q->stats.faults == 0);
 }
 
 static void reap(struct front_queue *q)
@@ -194,6 +198,18 @@ static unsigned prefetch(struct front_queue *q, unsigned max)
 	return n;
 }
 
+static bool take_back(struct front_queue *q, unsigned pieces)
+{
+	struct front_pos at = q->used_at;
+
+	for (unsigned i = 0; i < pieces; i++) {
+		if (!front_take_back(q, entry(q, at)->id))
+			return front_fault(q), false;
+		advance(q, &at, q->chain);
+	}
+	return true;
+}
+
 /* The frame at used_at; false if not all of it is there. */
 static bool take(struct front_queue *q, struct front_frame *f, unsigned left)
 {
@@ -213,7 +229,7 @@ static bool take(struct front_queue *q, struct front_frame *f, unsigned left)
 		advance(q, &at, 1);
 		f->len += entry(q, at)->len;
 	}
-	return true;
+	return take_back(q, f->pieces);
 }
 
 static unsigned burst(struct front_queue *q, struct front_frame *frame, unsigned max)

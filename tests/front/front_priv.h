@@ -98,6 +98,7 @@ struct front_queue {
 	uint16_t free_in, free_out, posted_in, posted_out;
 	uint32_t *len;    /* by id: header and frame, as the descriptors say */
 	uint16_t *pieces; /* by id: descriptors in use */
+	bool *out;        /* conf.strict: by id, the back end has it */
 	uint32_t base;    /* SET_VRING_BASE of this connection */
 	struct front_stats stats;
 } cache_aligned;
@@ -115,6 +116,22 @@ static inline uint64_t front_gpa(const struct front_queue *q, const void *p)
 static inline bool front_id_ok(const struct front_queue *q, uint32_t id)
 {
 	return id < (uint32_t)q->slots * q->step && (q->step == 1 || id % q->step == 0);
+}
+
+static inline void front_hand_out(struct front_queue *q, uint32_t id)
+{
+	if (q->out != NULL)
+		q->out[id] = true;
+}
+
+/* False if the back end returns what it cannot have. */
+static inline bool front_take_back(struct front_queue *q, uint32_t id)
+{
+	if (!front_id_ok(q, id) || (q->out != NULL && !q->out[id]))
+		return false;
+	if (q->out != NULL)
+		q->out[id] = false;
+	return true;
 }
 
 static inline uint16_t front_pieces(const struct front_queue *q, uint32_t bytes)

@@ -49,6 +49,7 @@ static void offer(struct front_queue *q, uint16_t id)
 
 	if (*entry != id)
 		*entry = id;
+	front_hand_out(q, id);
 }
 
 static bool kick_wanted(const struct front_queue *q, uint16_t n)
@@ -107,7 +108,7 @@ static void reap(struct front_queue *q)
 		const uint32_t id =
 			q->in_order ? q->posted_id[q->posted_out++ & (q->size - 1)] : elem(q, q->used_idx)->id;
 
-		if (!front_id_ok(q, id))
+		if (!front_take_back(q, id))
 			return front_fault(q);
 		front_free_push(q, (uint16_t)id);
 		q->used_idx++;
@@ -166,6 +167,8 @@ static bool take(struct front_queue *q, struct front_frame *f, uint16_t left)
 	for (uint16_t i = 1; i < f->pieces; i++)
 		bytes += written(q, (uint16_t)(q->used_idx + i), &ok);
 	f->len = bytes - FRONT_HEADER_BYTES;
+	for (uint16_t i = 0; i < f->pieces; i++)
+		ok = ok && front_take_back(q, elem(q, (uint16_t)(q->used_idx + i))->id);
 	if (!ok)
 		front_fault(q);
 	return ok;

@@ -28,6 +28,7 @@ enum {
 	SETUP_FRONT_END = 0x03,  /* modulo VHOST_FRONT_END_N */
 	SETUP_NEGOTIATED = 0x04, /* everything offered is agreed on, and there is memory */
 	SETUP_RINGS = 0x08,      /* and both rings run */
+	SETUP_PROMISED = 0x10,   /* an earlier flued offered less, under a guest that is still there */
 };
 
 enum {
@@ -47,6 +48,8 @@ static struct {
 	char path[64];
 	int mem_fd, event_fd, sock;
 	bool connected, running[VHOST_RINGS_MAX], enabled[VHOST_RINGS_MAX];
+	struct virtq_journal journal[VHOST_RINGS_MAX];
+	struct vhost_saved saved;
 } z;
 
 static void check(bool ok, const char *what)
@@ -131,6 +134,12 @@ static void on_quiesce(void *owner)
 	(void)owner;
 }
 
+static void on_save(void *owner)
+{
+	(void)owner;
+	check(z.saved.agreed.bound <= 1 && z.saved.agreed.offered, "nothing to keep");
+}
+
 static const struct vhost_ops ops = {
 	.connected = on_connected,
 	.disconnected = on_disconnected,
@@ -141,6 +150,7 @@ static const struct vhost_ops ops = {
 	.mtu = on_mtu,
 	.announce = on_announce,
 	.quiesce = on_quiesce,
+	.save = on_save,
 };
 
 /* ---- the front end ---- */
@@ -255,6 +265,19 @@ static int lowest_free(void)
 	return fd;
 }
 
+static void remember(uint8_t setup, struct vhost_conf *conf)
+{
+	memset(z.journal, setup & SETUP_PROMISED, sizeof(z.journal)); /* live, too */
+	z.saved = (struct vhost_saved){.journal = z.journal};
+	if (setup & SETUP_PROMISED)
+		z.saved.agreed = (struct vhost_agreed){.offered = UINT64_C(0x178008000),
+						       .protocol_offered = 0x803f,
+						       .front_end = conf->front_end,
+						       .peer_pid = (uint32_t)getpid(),
+						       .bound = 1};
+	conf->saved = &z.saved;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	struct vhost_conf conf = {.role = VHOST_LISTEN, .pairs = 2, .mtu = 1500, .mac.b = {0x52}};
@@ -266,6 +289,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		return 0;
 	conf.front_end = (enum vhost_front_end)((data[0] & SETUP_FRONT_END) % VHOST_FRONT_END_N);
 	memcpy(conf.path, z.path, sizeof(z.path));
+	remember(data[0], &conf);
 	v = vhost_new(&conf, z.base, &ops, NULL, &e);
 	check(v && front_end_connect(), e.text);
 	if (data[0] & SETUP_NEGOTIATED)

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two guests that talk to each other all the time: the neighbours who must notice nothing."""
+"""Guests that talk to each other all the time, the neighbours who must notice nothing; and guests that flood."""
 
 import threading
 import time
 
 import frames as F
+from vring import NO_NOTIFY, full_barrier
 from wait import wait_until
 
 BURST = 16
@@ -53,3 +54,30 @@ class Traffic(threading.Thread):
         self.join(30)
         if self.error:
             raise AssertionError(f"the neighbours were disturbed: {self.error!r}") from self.error
+
+
+class Flood(threading.Thread):
+    """As much as the switch takes: the whole ring of each of @guests is made available again as soon as any of it was
+    used. Always the same @frame; what becomes of it is nobody's business. Guests are of no other use then."""
+
+    def __init__(self, guests, frame):
+        super().__init__(daemon=True)
+        self.rings = [guest.tx_ring() for guest in guests]
+        for guest, ring in zip(guests, self.rings):
+            while ring.free:
+                guest.prepare(frame)
+        self.ending = False
+        self.start()
+
+    def run(self):
+        while not self.ending:
+            for ring in self.rings:
+                ring.avail[1] = (ring.used16[1] + ring.size) & 0xFFFF
+                full_barrier()
+                if not ring.used16[0] & NO_NOTIFY:
+                    ring.kick()
+            time.sleep(0)  # this interpreter runs other guests, too
+
+    def stop(self):
+        self.ending = True
+        self.join(30)

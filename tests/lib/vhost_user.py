@@ -78,6 +78,8 @@ F_INDIRECT_DESC = 1 << 28
 F_EVENT_IDX = 1 << 29
 F_PROTOCOL_FEATURES = 1 << 30
 F_VERSION_1 = 1 << 32
+F_RING_PACKED = 1 << 34
+F_IN_ORDER = 1 << 35
 
 # protocol features
 PF_MQ = 1 << 0

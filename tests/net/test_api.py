@@ -108,8 +108,23 @@ def test_ports_keep_the_order_they_were_added_in(switch):
 
 
 def test_ageing_changes_while_it_runs(switch):
-    assert switch.api("PATCH", "/v1/switch", {"ageing_s": 0}) == {"switch": "default", "ageing_s": 0}
+    n = len(switch.status()["workers"])
+    as_it_was = {"switch": "default", "ageing_s": 300, "workers": n, "spin_us": 20, "gather_us": 2}
+    assert switch.api("PATCH", "/v1/switch", {}) == as_it_was
+    assert switch.api("PATCH", "/v1/switch", {"ageing_s": 0}) == as_it_was | {"ageing_s": 0}
     assert switch.status()["ageing_s"] == 0
+
+
+def test_workers_and_their_pace_change_while_it_runs(switch):
+    new = {"workers": 3, "spin_us": 0, "gather_us": 1000}
+    assert new.items() <= switch.api("PATCH", "/v1/switch", new).items()
+    status = switch.status()
+    assert (len(status["workers"]), status["spin_us"], status["gather_us"]) == (3, 0, 1000)
+    fds = switch.n_fds()
+    for n in (16, 1, 2, 3):
+        switch.api("PATCH", "/v1/switch", {"workers": n})
+        assert [w["id"] for w in switch.status()["workers"]] == list(range(n))
+    switch.wait_fds(fds)
 
 
 def test_every_drop_reason_has_its_meaning(switch):
@@ -245,8 +260,8 @@ def test_quoting_what_was_sent_survives_a_cut_within_a_letter(switch):
     assert error.status == 400 and error.message.startswith("'xxx")
 
 
-@pytest.mark.parametrize("body", [{"ageing_s": -1}, {"ageing_s": 1000001}, {"ageing_s": "300"}, {"ageing": 5}])
-def test_a_bad_ageing_time_is_refused(switch, body):
+@pytest.mark.parametrize("body", [{"ageing_s": -1}, {"ageing_s": 1000001}, {"ageing_s": "300"}, {"ageing": 5}, {"workers": 0}, {"workers": 17}, {"spin_us": 1.5}, {"gather_us": 1001}])  # fmt: skip
+def test_a_bad_setting_is_refused(switch, body):
     error = refused(switch.api, "PATCH", "/v1/switch", body)
     assert error.status == 400 and error.field == next(iter(body)) and error.remedy
     assert switch.status()["ageing_s"] == 300
@@ -484,7 +499,7 @@ def test_the_socket_is_for_its_owner_and_group_by_default(switch):
 def test_the_socket_is_gone_after_an_orderly_end(switch):
     switch.add("vm1")
     switch.stop()
-    assert sorted(os.listdir(switch.run_dir)) == ["flued.log"]
+    assert sorted(os.listdir(switch.run_dir)) == ["flued.log", "flued.state"]
     assert switch.stop_s < 1
     switch.start()
 

@@ -88,7 +88,7 @@ def test_json_is_the_api_s_own(switch):
     assert as_json(switch, "fdb", "show") == switch.api("GET", "/v1/fdb")
     assert as_json(switch, "stats") == switch.api("GET", "/v1/ports")
     assert as_json(switch, "stats", "vm1") == switch.port("vm1")
-    assert as_json(switch, "stats", "--cycles").keys() == {"workers"}
+    assert as_json(switch, "stats", "--cycles").keys() == {"workers", "queue_moves"}
     assert as_json(switch, "status").keys() == switch.status().keys()
     assert json.loads(switch.cli("port", "show", "--json").stdout) == switch.api("GET", "/v1/ports")
 
@@ -129,7 +129,7 @@ def test_a_key_that_is_none_is_named_with_those_there_are(switch):
     [
         [], ["fly"], ["port"], ["port", "fly"], ["port", "add"], ["port", "set", "vm1"], ["port", "del"], ["port", "del", "a", "b"],
         ["port", "add", "vm1", "mtu"], ["port", "add", "vm1", "=5"], ["port", "show", "a", "b"], ["fdb"], ["fdb", "drop"],
-        ["stats", "a", "b"], ["stats", "--cycle"], ["top", "-x"], ["top", "-d", "0"], ["top", "-d", "soon"], ["top", "-n", "-1"], ["qemu"], ["status", "x"],
+        ["stats", "a", "b"], ["stats", "--cycle"], ["switch"], ["switch", "set"], ["switch", "set", "workers"], ["top", "-x"], ["top", "-d", "0"], ["top", "-d", "soon"], ["top", "-n", "-1"], ["qemu"], ["status", "x"],
         ["doctor", "x"], ["--unknown"],
     ],
 )  # fmt: skip
@@ -253,6 +253,7 @@ def test_top_tells_rates_once(switch, attach):
     assert rates["vm1"]["drops_per_s"] == 0 and rates["vm1"]["state"] == "up"
     assert [w["id"] for w in told["workers"]] == [w["id"] for w in switch.status()["workers"]]
     assert all(0 <= w["cpu_percent"] <= 110 for w in told["workers"])
+    assert all(0 <= w["busy_percent"] <= 110 for w in told["workers"])
 
 
 def test_top_prints_rounds_without_a_terminal(switch):

@@ -192,7 +192,7 @@ def test_it_ends_in_order_and_takes_everything_along(number):
     switch.process.send_signal(number)
     assert switch.wait_exit() == 0
     assert time.monotonic() - began < 1
-    assert sorted(p.name for p in switch.run_dir.iterdir()) == ["flued.log"]
+    assert sorted(p.name for p in switch.run_dir.iterdir()) == ["flued.log", "flued.state"]
     assert run("ip", "link", "show", "flue-t0", check=False).returncode != 0
     switch.close()
 

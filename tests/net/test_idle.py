@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What flued costs when nothing happens, and how soon it is back."""
 
+import contextlib
 import time
 
 import frames as F
 import pytest
 from flued import sanitized
+from guest import Guest
 from lan import exchange
+from wait import wait_until
 
 A = F.mac(1)
 plain_build = pytest.mark.skipif(sanitized(), reason="sanitizers cost memory and time of their own")
@@ -24,6 +27,34 @@ def test_eight_idle_ports_cost_less_than_a_percent_of_a_core(switch, attach):
     assert all(w["awake"] == 0 for w in switch.status()["workers"])
     frame = F.sized(A, F.BROADCAST, 100)
     assert exchange(guests[0], [frame], guests[1:], A) == [[frame]] * 7
+
+
+@plain_build
+def test_64_idle_ports_cost_next_to_nothing_and_wake_nobody(switch, attach):
+    guests = [attach(f"vm{i}", size=64) for i in range(64)]
+    exchange(guests[0], [F.sized(A, F.BROADCAST, 100)] * 5, guests[1:], A)
+    wait_until(lambda: all(w["awake"] == 0 for w in switch.status()["workers"]), "the workers to sleep")
+    sleeps, before = [w["sleeps"] for w in switch.status()["workers"]], switch.cpu_s()
+    time.sleep(5)
+    spent = switch.cpu_s() - before
+    assert spent < 0.025, f"{spent * 1000:.1f} ms of CPU time in 5 s"
+    assert [w["sleeps"] for w in switch.status()["workers"]] == sleeps, "some timer wakes them"
+
+
+@plain_build
+def test_a_queue_that_ticks_slowly_is_not_watched(start_flued):
+    """The budget is a bound: a frame each 20 ms does not earn 10 ms of polling after it."""
+    switch = start_flued({"workers": {"spin_us": 10000}})
+    with contextlib.ExitStack() as stack:
+        a, b = (stack.enter_context(Guest(switch.add(name)["socket"]).up()) for name in ("vm1", "vm2"))
+        for i in range(60):
+            if i == 10:
+                before = switch.cpu_s()
+            a.send([F.numbered(A, F.BROADCAST, i)])
+            b.recv()
+            time.sleep(0.02)
+        spent = switch.cpu_s() - before
+    assert spent < 0.1, f"{spent * 1000:.0f} ms of CPU time for 50 frames"
 
 
 @plain_build

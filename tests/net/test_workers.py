@@ -11,7 +11,7 @@ import frames as F
 import pytest
 from guest import Guest
 from netns import bulk
-from traffic import Traffic
+from traffic import BURST, Flood, Traffic
 from wait import wait_until
 
 CPUS = sorted(os.sched_getaffinity(0))[:2]
@@ -24,11 +24,18 @@ def switch(start_flued):
     return start_flued({"workers": {"cpus": CPUS}})
 
 
+def queues_of(switch, name):
+    """What each receive queue of a port took, and who has it."""
+    workers = switch.api("GET", "/v1/workers")["workers"]
+    return [q | {"worker": w["id"]} for w in workers for q in w["queues"] if q["port"] == name]
+
+
 def test_queues_are_spread_over_the_workers(switch, attach):
     attach("vm1", {"queues": 4}, pairs=4)
     attach("vm2", {"queues": 2}, pairs=2)
     assert [w["queues"] for w in switch.status()["workers"]] == [3, 3]
     assert [w["cpu"] for w in switch.status()["workers"]] == CPUS
+    assert all(len({q["worker"] for q in queues_of(switch, name)}) == 2 for name in ("vm1", "vm2"))
 
 
 STAGES = ["receive", "lookup", "copy", "completion", "notification", "empty"]
@@ -53,7 +60,7 @@ def test_cycles_are_charged_to_stages_and_queues(switch, attach):
     assert mine["busy_cycles"] == sum(busy["stages"][s] for s in STAGES[:5])
     for w in workers:  # all its time is accounted for
         spent_s = (sum(w["stages"].values()) + w["asleep_cycles"]) / w["hz"]
-        assert 0 < spent_s < switch.status()["uptime_s"] + 1 and w["cpu_s"] < spent_s + 0.1
+        assert spent_s < switch.status()["uptime_s"] + 1 and w["cpu_s"] < spent_s + 0.1
 
 
 @pytest.mark.parametrize("mergeable", [True, False], ids=["mergeable", "whole"])
@@ -154,3 +161,62 @@ def test_ports_come_and_go_between_busy_workers(switch, attach):
         lives += 1
     traffic.stop()
     assert lives > 5 and traffic.bursts > 20
+
+
+def test_workers_come_and_go_and_nothing_is_lost(switch, attach):
+    """Each queue moves many times under traffic; Traffic sees each frame, in order."""
+    pairs = [(attach(f"a{i}"), attach(f"b{i}"), F.mac(2 * i), F.mac(2 * i + 1)) for i in range(3)]
+    traffics = [Traffic(*pair, pause_s=0) for pair in pairs]
+    for n in [1, 4, 2, 3, 1, 2] * 5:
+        switch.cli("switch", "set", f"workers={n}")
+        workers = switch.api("GET", "/v1/workers")["workers"]
+        assert len(workers) == n and sum(len(w["queues"]) for w in workers) == 6
+        assert all(6 // n <= len(w["queues"]) <= 6 // n + 1 for w in workers)
+        for traffic in traffics:
+            traffic.flows_on(1)
+    for traffic in traffics:
+        traffic.stop()
+    assert all(switch.drops(f"{end}{i}") == {} for end in "ab" for i in range(3))
+    sent = sum(switch.counters(f"{end}{i}")["rx_frames"] for end in "ab" for i in range(3))
+    assert sent == sum(t.bursts for t in traffics) * 2 * BURST
+
+
+def test_busy_queues_part_company(switch, attach):
+    """Two that flood begin on one worker, while the other has little to do."""
+
+    def worker_of(name):
+        return queues_of(switch, name)[0]["worker"]
+
+    loud1, quiet1 = attach("loud1", size=1024), attach("quiet1", {"vlan": 10})
+    loud2, quiet2 = attach("loud2", size=1024), attach("quiet2", {"vlan": 10})
+    assert worker_of("loud1") == worker_of("loud2") != worker_of("quiet1") == worker_of("quiet2")
+    traffic = Traffic(quiet1, quiet2, F.mac(1), F.mac(2))
+    flood = Flood([loud1, loud2], F.sized(F.mac(3), F.BROADCAST, 1000))
+    try:
+        wait_until(lambda: worker_of("loud1") != worker_of("loud2"), "one of the queues to move", 60)
+        traffic.flows_on()
+    finally:
+        flood.stop()
+    traffic.stop()
+    assert switch.api("GET", "/v1/workers")["queue_moves"] >= 1
+    assert "flue_queue_moves_total 0" not in switch.metrics()
+
+
+def test_a_flood_takes_no_more_than_its_turn(start_flued):
+    """One worker, one guest that floods, two that talk: all of theirs comes, and all queues are polled as often."""
+    switch = start_flued({"workers": {"n": 1, "spin_us": 1000000, "gather_us": 0}})
+    with contextlib.ExitStack() as stack:
+        ports = [switch.add("a"), switch.add("b"), switch.add("c", vlan=20)]
+        a, b, c = (stack.enter_context(Guest(port["socket"]).up()) for port in ports)
+        traffic = Traffic(a, b, F.mac(1), F.mac(2))
+        traffic.flows_on()
+        flood = Flood([c], F.sized(F.mac(3), F.mac(4), 60))
+        before = {name: queues_of(switch, name)[0] for name in "abc"}
+        traffic.flows_on(20)
+        after = {name: queues_of(switch, name)[0] for name in "abc"}
+        flood.stop()
+        traffic.stop()
+    took = {name: {k: after[name][k] - before[name][k] for k in ("polls", "busy_polls", "frames")} for name in "abc"}
+    assert took["a"]["frames"] >= 20 * BURST and took["c"]["frames"] > 10 * took["a"]["frames"]
+    polls = [took[name]["polls"] for name in "abc"]
+    assert max(polls) < 1.2 * min(polls) + 100, took

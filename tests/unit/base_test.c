@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "base/crc.h"
 #include "base/cycles.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -150,6 +151,23 @@ static void cycles_are_a_clock(void **state)
 	assert_in_range(cycles_to_ns(cycles), ns / 2, 2 * ns);
 }
 
+/* ---- checksums ---- */
+
+static void crc32c_is_castagnoli(void **state)
+{
+	uint8_t zeros[32] = {0}, ones[32], up[32]; /* RFC 3720, B.4 */
+
+	(void)state;
+	memset(ones, 0xff, sizeof(ones));
+	for (unsigned i = 0; i < sizeof(up); i++)
+		up[i] = (uint8_t)i;
+	assert_int_equal(crc32c(zeros, sizeof(zeros)), 0x8a9136aa);
+	assert_int_equal(crc32c(ones, sizeof(ones)), 0x62a8ab43);
+	assert_int_equal(crc32c(up, sizeof(up)), 0x46dd794e);
+	assert_int_equal(crc32c("123456789", 9), 0xe3069283);
+	assert_int_equal(crc32c("", 0), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -159,6 +177,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_message_is_one_line, catch_stderr, release_stderr),
 		cmocka_unit_test_setup_teardown(lines_above_the_level_are_not_shown, catch_stderr, release_stderr),
 		cmocka_unit_test_setup_teardown(noise_is_held_back_and_counted, catch_stderr, release_stderr),
+		cmocka_unit_test(crc32c_is_castagnoli),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -158,7 +158,8 @@ static struct port *still_make(const struct port_conf *conf, const struct port_h
 
 static void every_count_of_every_port_is_there(void **state)
 {
-	static const struct port_kind kinds[CONF_KIND_N] = {{still_make}, {still_make}, {still_make}};
+	static const struct port_kind kinds[CONF_KIND_N] = {
+		{.make = still_make}, {.make = still_make}, {.make = still_make}};
 	static const struct workers_conf two = {.n = 2, .cpu = {-1, -1}, .spin_us = 20};
 	static struct metrics m;
 	struct event_base *events = event_base_new();

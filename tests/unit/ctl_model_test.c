@@ -105,9 +105,15 @@ static struct port *spy_make(const struct port_conf *conf, const struct port_hos
 	return &s->port;
 }
 
+static void spy_forget(const char *name)
+{
+	tell(strcmp(name, "a") ? "forget-other" : "forget");
+}
+
 static int begin(void **state)
 {
-	static const struct port_kind kinds[CONF_KIND_N] = {{spy_make}, {spy_make}, {spy_make}};
+	static const struct port_kind kinds[CONF_KIND_N] = {
+		{.make = spy_make, .forget = spy_forget}, {.make = spy_make}, {.make = spy_make}};
 	static const struct workers_conf one = {.n = 1, .cpu = {-1}, .spin_us = 20};
 	struct err e = {0};
 
@@ -167,6 +173,17 @@ static void a_port_joins_before_it_starts_and_leaves_before_it_is_freed(void **s
 	model_port_remove(world.model, model_port_find(world.model, "a"));
 	assert_int_equal(model_ports(world.model), 0);
 	assert_null(model_port_find(world.model, "a"));
+	assert_string_equal(world.story, "make start free forget ");
+}
+
+static void a_port_that_goes_with_the_switch_is_not_forgotten(void **state)
+{
+	struct err e;
+
+	(void)state;
+	assert_int_equal(add("a", &e), 0);
+	model_free(world.model);
+	world.model = NULL;
 	assert_string_equal(world.story, "make start free ");
 }
 
@@ -330,6 +347,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		WITH_WORLD(a_port_joins_before_it_starts_and_leaves_before_it_is_freed),
+		WITH_WORLD(a_port_that_goes_with_the_switch_is_not_forgotten),
 		WITH_WORLD(a_failing_step_takes_back_the_ones_before),
 		WITH_WORLD(a_clash_is_found_before_anything_is_made),
 		WITH_WORLD(the_switch_takes_its_ports_and_no_more),

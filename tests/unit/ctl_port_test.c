@@ -416,13 +416,13 @@ static void workers_are_placed_on_allowed_cpus(void **state)
 		const char *workers; /* where they are to be */
 	} row[] = {
 		{"1", "0"},     {"11", "1"},          {"111", "2"},
-		{"1111", "23"}, {"11111111", "4567"}, {"1111111111", "6789"},
-		{"0110", "2"},  {"1010101", "46"},
+		{"1111", "32"}, {"11111111", "7654"}, {"1111111111", "9876"},
+		{"0110", "2"},  {"1010101", "64"},
 	};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(row); i++) {
-		struct workers_conf w = {0};
+		struct conf c = {0};
 		struct err e = {0};
 		cpu_set_t allowed;
 		char at[WORKERS_MAX + 1] = "";
@@ -431,16 +431,36 @@ static void workers_are_placed_on_allowed_cpus(void **state)
 		for (int cpu = 0; row[i].allowed[cpu]; cpu++)
 			if (row[i].allowed[cpu] == '1')
 				CPU_SET(cpu, &allowed);
-		assert_int_equal(conf_workers(&w, &allowed, &e), 0);
-		for (unsigned k = 0; k < w.n; k++)
-			at[k] = (char)('0' + w.cpu[k]);
+		assert_int_equal(conf_workers(&c, &allowed, &e), 0);
+		for (unsigned k = 0; k < c.workers.n; k++)
+			at[k] = (char)('0' + c.workers.cpu[k]);
 		assert_string_equal(at, row[i].workers);
 	}
 }
 
+static void workers_that_come_later_have_cpus_too(void **state)
+{
+	struct conf c = {.n_cpus = 2, .workers = {.cpu = {2, 0}}};
+	struct err e = {0};
+	cpu_set_t allowed;
+
+	(void)state;
+	CPU_ZERO(&allowed);
+	for (unsigned cpu = 0; cpu < 5; cpu++)
+		CPU_SET(cpu, &allowed);
+	assert_int_equal(conf_workers(&c, &allowed, &e), 0);
+	assert_int_equal(c.workers.n, 2);
+	assert_memory_equal(c.workers.cpu, ((int[]){2, 0, 4, 3, 1, -1, -1}), 7 * sizeof(int));
+	assert_int_equal(c.workers.cpu[WORKERS_MAX - 1], -1);
+
+	c.workers.n = 7; /* said in so many words */
+	assert_int_equal(conf_workers(&c, &allowed, &e), 0);
+	assert_int_equal(c.workers.n, 7);
+}
+
 static void cpus_that_cannot_be_are_refused(void **state)
 {
-	struct workers_conf w = {.n = 2, .cpu = {1, 3}};
+	struct conf c = {.n_cpus = 2, .workers = {.cpu = {1, 3}}};
 	struct err e = {0};
 	cpu_set_t allowed;
 
@@ -448,14 +468,14 @@ static void cpus_that_cannot_be_are_refused(void **state)
 	CPU_ZERO(&allowed);
 	CPU_SET(1, &allowed);
 	CPU_SET(2, &allowed);
-	assert_int_equal(conf_workers(&w, &allowed, &e), -EINVAL);
+	assert_int_equal(conf_workers(&c, &allowed, &e), -EINVAL);
 	assert_string_equal(e.field, "workers.cpus[1]");
 	assert_string_equal(e.text, "flued may not run on CPU 3");
-	w.cpu[1] = 1;
-	assert_int_equal(conf_workers(&w, &allowed, &e), -EINVAL);
+	c.workers.cpu[1] = 1;
+	assert_int_equal(conf_workers(&c, &allowed, &e), -EINVAL);
 	assert_string_equal(e.text, "CPU 1 is there twice");
-	w.cpu[1] = 2;
-	assert_int_equal(conf_workers(&w, &allowed, &e), 0);
+	c.workers.cpu[1] = 2;
+	assert_int_equal(conf_workers(&c, &allowed, &e), 0);
 }
 
 int main(void)
@@ -473,6 +493,7 @@ int main(void)
 		cmocka_unit_test(ports_that_cannot_be_neighbours_are_told),
 		cmocka_unit_test(a_guest_without_a_mac_gets_one_of_its_own),
 		cmocka_unit_test(workers_are_placed_on_allowed_cpus),
+		cmocka_unit_test(workers_that_come_later_have_cpus_too),
 		cmocka_unit_test(cpus_that_cannot_be_are_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

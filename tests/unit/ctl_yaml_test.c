@@ -62,7 +62,7 @@ static void bad_files_are_refused_in_these_words(void **state)
 		{"switches: 1\n", "1: switches: unknown key: the keys here are switch, workers, api, ports"},
 		{"switch:\n  name: a\n  aging_s: 5\n",
 		 "3: switch.aging_s: unknown key: the keys here are name, ageing_s, fdb_entries"},
-		{"workers: {cpu: [1]}\n", "1: workers.cpu: unknown key: the keys here are cpus, spin_us"},
+		{"workers: {cpu: [1]}\n", "1: workers.cpu: unknown key: the keys here are cpus, n, spin_us, gather_us"},
 		{"api: {path: a}\n", "1: api.path: unknown key: the keys here are socket, mode, group"},
 		{"ports:\n  - name: a\n\n    mtuu: 5\n", "4: ports[0].mtuu: unknown key: " KNOWN_PORT},
 		/* switch, workers, api */
@@ -77,6 +77,9 @@ static void bad_files_are_refused_in_these_words(void **state)
 		{"switch: {name: ''}\n", "1: switch.name: '' is not a name: write 1 to 31 bytes"},
 		{"workers:\n  spin_us: 1000001\n",
 		 "2: workers.spin_us: 1000001 is out of range: write a number from 0 to 1000000"},
+		{"workers: {n: 0}\n", "1: workers.n: 0 is out of range: write a number from 1 to 16"},
+		{"workers:\n  gather_us: 1001\n",
+		 "2: workers.gather_us: 1001 is out of range: write a number from 0 to 1000"},
 		{"workers:\n  cpus:\n  - 1\n  - x\n", "4: workers.cpus[1]: 'x' is not a number: write digits only"},
 		{"api: {mode: \"0888\"}\n",
 		 "1: api.mode: '0888' is not a file mode: write it as chmod takes it, like \"0660\""},
@@ -198,6 +201,7 @@ static void an_empty_file_means_the_defaults(void **state)
 		assert_int_equal(c.fwd.fdb_entries, 16384);
 		assert_int_equal(c.workers.n, 0);
 		assert_int_equal(c.workers.spin_us, 20);
+		assert_int_equal(c.workers.gather_us, 2);
 		assert_string_equal(c.api.socket, "");
 		assert_int_equal(c.api.mode, 0660);
 		conf_fini(&c);
@@ -220,7 +224,7 @@ static void every_key_arrives(void **state)
 
 	(void)state;
 	load("switch: {name: blue, ageing_s: 0, fdb_entries: 64}\n"
-	     "workers: {cpus: [3, 0], spin_us: 0}\n"
+	     "workers: {cpus: [3, 0], n: 7, spin_us: 0, gather_us: 1000}\n"
 	     "api: {socket: /tmp/x.sock, mode: \"0600\", group: kvm}\n"
 	     "ports:\n"
 	     "  - {name: vm1, mac: 52:54:00:00:00:0A, vlan: 10, mtu: 9000, spoof_guard: false, socket: /s, role: "
@@ -232,10 +236,12 @@ static void every_key_arrives(void **state)
 	assert_string_equal(c.switch_name, "blue");
 	assert_int_equal(c.fwd.ageing_s, 0);
 	assert_int_equal(c.fwd.fdb_entries, 64);
-	assert_int_equal(c.workers.n, 2);
+	assert_int_equal(c.n_cpus, 2);
+	assert_int_equal(c.workers.n, 7);
 	assert_int_equal(c.workers.cpu[0], 3);
 	assert_int_equal(c.workers.cpu[1], 0);
 	assert_int_equal(c.workers.spin_us, 0);
+	assert_int_equal(c.workers.gather_us, 1000);
 	assert_string_equal(c.api.socket, "/tmp/x.sock");
 	assert_int_equal(c.api.mode, 0600);
 	assert_string_equal(c.api.group, "kvm");

@@ -101,6 +101,11 @@ static void on_quiesce(void *owner)
 	tell(owner, "quiesce", "");
 }
 
+static void on_save(void *owner)
+{
+	((struct front *)owner)->saves++;
+}
+
 static const struct vhost_ops ops = {
 	.connected = on_connected,
 	.disconnected = on_disconnected,
@@ -111,6 +116,7 @@ static const struct vhost_ops ops = {
 	.mtu = on_mtu,
 	.announce = on_announce,
 	.quiesce = on_quiesce,
+	.save = on_save,
 };
 
 /* ---- set-up ---- */
@@ -135,6 +141,20 @@ void front_start(struct front *f, enum vhost_front_end kind, enum vhost_role rol
 	f->v = vhost_new(&f->conf, f->base, &ops, f, &e);
 	if (!f->v)
 		fail_msg("vhost_new: %s", e.text);
+}
+
+void front_restart(struct front *f)
+{
+	struct err e = {0};
+
+	vhost_free(f->v);
+	if (f->sock >= 0)
+		close(f->sock);
+	f->sock = -1;
+	f->v = vhost_new(&f->conf, f->base, &ops, f, &e);
+	if (!f->v)
+		fail_msg("vhost_new: %s", e.text);
+	front_forget(f);
 }
 
 void front_stop(struct front *f)

@@ -32,11 +32,14 @@ struct front {
 	struct virtq *vq[VHOST_RINGS_MAX]; /* running ones */
 	int kick_fd[VHOST_RINGS_MAX];      /* of running ones */
 	uint64_t features;
+	unsigned saves; /* how often it was to keep conf.saved */
 };
 
 /* A device that listens (or connects) at a path of its own, and nobody connected. @pairs queue pairs, MTU 1500,
  * MAC 52:54:00:00:00:01. */
 void front_start(struct front *f, enum vhost_front_end kind, enum vhost_role role, unsigned pairs);
+/* The device is freed and made again, of f->conf as it is now: flued was stopped and started. */
+void front_restart(struct front *f);
 /* Frees everything. The device's told text is not looked at. */
 void front_stop(struct front *f);
 
