@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "virtq/virtq_priv.h"
 
@@ -63,9 +64,9 @@ static int start_split(struct virtq *vq, const struct virtq_conf *c, struct err 
 	return 0;
 }
 
-/* Has a device used descriptors of this ring? All that were ever used, or made available in a lap after the first,
- * have the USED bit set, or had it until the driver came by again. */
-static bool is_new_ring(const struct virtq *vq)
+/* Is no USED bit set in the ring? Then it stands at its beginning: nothing was used yet, or an even number of laps is
+ * complete. Otherwise what was used last, or made available in an odd lap, has the bit set. */
+static bool is_at_start(const struct virtq *vq)
 {
 	for (unsigned i = 0; i < vq->size; i++)
 		if (__atomic_load_n(&vq->ring[i].flags, __ATOMIC_RELAXED) & VRING_PACKED_DESC_F_USED)
@@ -81,12 +82,16 @@ static int choose_position(struct virtq *vq, const struct virtq_conf *c, struct 
 	if ((c->base & PACKED_POS) >= c->size)
 		return err_set(e, -EINVAL, NULL, NULL, "base %u is outside a ring of %u", c->base & PACKED_POS,
 			       c->size);
-	if (j->live == 1 && virtq_journal_valid(j, c->size) && !is_new_ring(vq)) {
-		packed_replay(vq);
-	} else {
+	if (j->live != 1 || !virtq_journal_valid(j, c->size)) {
 		j->at = c->base;
 		j->n = 0;
+	} else if (is_at_start(vq)) { /* also when the journal tells of another: a driver that was reset since */
+		j->at = PACKED_START;
+		j->n = 0;
+	} else {
+		packed_replay(vq);
 	}
+	memset(j->reserved, 0, sizeof(j->reserved));
 	j->live = 1;
 	vq->avail_at = vq->used_at = vq->signalled_at = j->at;
 	return 0;
