@@ -154,6 +154,7 @@ struct virtq {
 	uint16_t used_at;      /* packed: position of the next descriptor to use */
 	uint16_t signalled;    /* `published` at the last interrupt decision */
 	uint16_t signalled_at; /* packed: used_at then */
+	uint16_t laps;         /* packed: how often used_at has passed the ring's end since then */
 	bool signalled_valid;  /* false: no decision yet, so interrupt */
 
 	/* worker writes, control reads */
