@@ -382,8 +382,9 @@ static void *watch_frames(void *arg)
 		while (atomic_load(&w->start) < round)
 			cpu_relax();
 		watch_round(w);
-		while (packed_take(&w->b.p, &e))
-			;
+		for (unsigned i = 0; i < w->frames * w->chains; i++)
+			while (!packed_take(&w->b.p, &e))
+				cpu_relax();
 		atomic_store(&w->done, round);
 	}
 	return NULL;
