@@ -154,6 +154,7 @@ struct virtq {
 	uint16_t used_at;      /* packed: position of the next descriptor to use */
 	uint16_t signalled;    /* `published` at the last interrupt decision */
 	uint16_t signalled_at; /* packed: used_at then */
+	uint16_t laps;         /* packed: how often used_at has passed the ring's end since then */
 	bool signalled_valid;  /* false: no decision yet, so interrupt */
 
 	/* worker writes, control reads */
@@ -187,8 +188,8 @@ enum virtq_direction { VIRTQ_READABLE, VIRTQ_WRITABLE, VIRTQ_MIXED };
  *
  * A split ring resumes at used->idx, whatever base the front end sends: net completes in order, so nothing between
  * used->idx and avail->idx has been seen by the guest as done (design D14). A packed ring resumes where the journal
- * says, if it is live; an intent that was not carried out is carried out first. But a ring
- * whose driver has begun anew starts at its beginning. Without a journal it starts at @c->base.
+ * says, if it is live; an intent that was not carried out is carried out first. But a ring in which nothing was used
+ * yet (a new driver's) starts at its beginning. Without a live journal: at @c->base.
  * -EINVAL: size, alignment (virtio 1.2, 2.7: 16, 2, 4 bytes; 2.8.10: 16, 4, 4) or an address outside guest memory;
  * -ENOMEM. */
 int virtq_start(struct virtq *vq, const struct virtq_conf *c, struct err *e) must_check;
@@ -263,13 +264,8 @@ static inline void split_log_used(const struct virtq *vq, uint64_t offset, uint6
 static inline void split_put_used(struct virtq *vq, uint16_t at, uint32_t id, uint32_t len)
 {
 	unsigned slot = at & (vq->size - 1u);
-	struct vring_used_elem *e = &vq->used->ring[slot];
 
-	/* Most drivers use their descriptors in the same order lap by lap, so most entries say it already: then the
-	 * driver keeps the cache line. */
-	if (e->id == id && e->len == len)
-		return;
-	*e = (struct vring_used_elem){.id = id, .len = len};
+	vq->used->ring[slot] = (struct vring_used_elem){.id = id, .len = len};
 	split_log_used(vq, offsetof(struct vring_used, ring) + slot * sizeof(struct vring_used_elem),
 		       sizeof(struct vring_used_elem));
 }
