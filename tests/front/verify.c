@@ -121,14 +121,10 @@ static void look_for_flow(struct verify *v)
 	v->flowing = true;
 }
 
-/* Nobody sends before both can receive: what comes before that the switch drops, rightly. */
-static void release(struct verify *v)
+/* The back end is there, for the first time or again. */
+static void begin(struct verify *v)
 {
-	struct err e = {0};
-
 	for (unsigned i = 0; i < 2; i++) {
-		if (front_release(v->front[i], &e) < 0)
-			failed(v, e.text);
 		v->resumed[i] = v->flow[i].count.received;
 		v->progress_ns[i] = time_now_ns();
 	}
@@ -154,7 +150,7 @@ static void start(struct verify *v)
 		if (flow_init(f, (uint8_t)i, min_u32(v->window, front_rx_frames(f->rx))) < 0)
 			failed(v, "no memory");
 	}
-	release(v);
+	begin(v);
 }
 
 /* The socket of a back end that is just dying may take a connection that nobody serves. */
@@ -181,7 +177,7 @@ static void restart(struct verify *v)
 	for (unsigned i = 0; i < 2; i++)
 		if (reconnect(v->front[i], &e) < 0)
 			failed(v, e.text);
-	release(v);
+	begin(v);
 }
 
 static bool back_end_gone(const struct verify *v)
@@ -327,7 +323,7 @@ static void set_option(struct verify *v, struct front_conf *both, int option)
 
 static void read_options(struct verify *v, int argc, char **argv)
 {
-	struct front_conf both = {.frame_bytes = FLOW_MIN, .strict = true, .hold = true, .timeout_ms = 20000};
+	struct front_conf both = {.frame_bytes = FLOW_MIN, .strict = true, .timeout_ms = 20000};
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
