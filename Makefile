@@ -27,8 +27,8 @@ test-asan: deps-test $(ASAN)/build.ninja ## unit and namespace tests under the a
 	@ninja -C $(ASAN)
 	@devtools/test --build $(ASAN) unit net
 
-bench: deps-bench build ## measure, beside the peers
-	@FLUE_BUILD=$(abspath $(BUILD)) tests/bench/run
+bench: deps-bench build ## measure, beside the peers; numbers and plots go to build/bench/
+	@FLUE_BUILD=$(abspath $(BUILD)) tests/bench/run --json $(BUILD)/bench/bench.json --html $(BUILD)/bench/bench.html
 
 lint: deps-lint $(BUILD)/build.ninja $(CLANG)/build.ninja ## format, static analysis, our own checks
 	@devtools/lint $(BUILD) $(CLANG)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/cycles.h"
 
-#define CALIBRATE_NS (2 * 1000 * NS_PER_US) /* one part in 10^4 is enough for what people read */
-#define TRIES        8                      /* readings of both clocks, of which the closest pair counts */
+#define CALIBRATE_NS (2000 * NS_PER_US) /* one part in 10^4 is enough for what people read */
+#define TRIES        8                  /* readings of both clocks, of which the closest pair counts */
 
 static uint64_t hz;
 

@@ -78,6 +78,13 @@ static bool walk_linked(struct walk *w, gpa_t table, unsigned n)
 	return virtq_fail(w->vq, VIRTQ_FAULT_LOOP);
 }
 
+/* Of a table in a packed ring: what an entry's flags say of its direction. DPDK (22.11 and its neighbours) marks the
+ * header of a frame it sends as writable there. Where everything is to be read, reading it does no harm. */
+static uint16_t direction_in_table(const struct walk *w, uint16_t flags)
+{
+	return w->mixed || w->want_write ? flags : 0;
+}
+
 /* virtio 1.2, 2.8.8: packed: all entries, one after another; of the flags only WRITE counts. A nested table is refused
  * all the same: who builds one expects something else. */
 static bool walk_array(struct walk *w, gpa_t table, unsigned n)
@@ -89,7 +96,7 @@ static bool walk_array(struct walk *w, gpa_t table, unsigned n)
 			return virtq_fail(w->vq, VIRTQ_FAULT_UNMAPPED);
 		if (unlikely(d.flags & VRING_DESC_F_INDIRECT))
 			return virtq_fail(w->vq, VIRTQ_FAULT_INDIRECT_NESTED);
-		if (unlikely(!walk_buffer(w, (gpa_t){d.addr}, d.len, d.flags)))
+		if (unlikely(!walk_buffer(w, (gpa_t){d.addr}, d.len, direction_in_table(w, d.flags))))
 			return false;
 	}
 	return true;

@@ -134,8 +134,9 @@ int worker_queue_move(struct worker *from, unsigned at, struct worker *to)
 	(void)watch(from, EPOLL_CTL_DEL, wq);
 	publish(to, more);
 	/* What was reported before the queue was in either's list was taken for somebody else's: report it again. The
-	 * descriptor still says so, because nobody reads it but the one who takes the frames. */
-	return watch(to, EPOLL_CTL_MOD, wq);
+	 * descriptor still says so, because nobody reads it but the one who takes the frames. It cannot fail: it is there. */
+	(void)watch(to, EPOLL_CTL_MOD, wq);
+	return 0;
 }
 
 static void take_out(struct worker *w, unsigned at)

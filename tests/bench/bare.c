@@ -110,7 +110,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: bare PATH PATH [CPU]\n");
 		return 2;
 	}
-	b.cpu = argc > 3 ? atoi(argv[3]) : -1;
+	b.cpu = argc > 3 ? (int)strtol(argv[3], NULL, 10) : -1;
 	b.began_ns = time_now_ns();
 	b.began_cycles = cycles();
 	for (unsigned i = 0; i < 2; i++) {

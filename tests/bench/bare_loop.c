@@ -56,7 +56,7 @@ static void prepare(struct lane *l, struct copy *c)
 	c->from = l->src->mem + (from->addr - l->src->gpa);
 	c->to = l->dst->mem + (to->addr - l->dst->gpa);
 	c->len = from->len;
-	for (unsigned at = 0; at < 128; at += CACHE_LINE) {
+	for (unsigned at = 0; at < 256 && at < c->len; at += CACHE_LINE) {
 		__builtin_prefetch(c->from + at);
 		__builtin_prefetch(c->to + at, 1);
 	}

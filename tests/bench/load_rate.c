@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/time.h"
+#include "bench/cycles.h"
 #include "bench/load.h"
 
 /* Mode rate: every stream keeps its share of frames on their way. What has arrived may be sent again; what does not
@@ -20,7 +21,7 @@ struct rate {
 	struct load *l;
 	uint32_t batch; /* send no fewer */
 	uint64_t now;   /* as of the last look */
-	uint64_t began, marked, looked, loss_looked;
+	uint64_t began, began_cycles, marked, looked, loss_looked;
 	double due;     /* paced: frames that should have left */
 	uint64_t paced; /* and have */
 	struct load_counts at_mark;
@@ -116,6 +117,11 @@ static void give_up_lost(struct load *l)
 	}
 }
 
+static double clock_hz(const struct rate *r)
+{
+	return (double)(cycles() - r->began_cycles) * NS_PER_S / (double)(time_now_ns() - r->began);
+}
+
 /* What has happened since the last mark, as one line of JSON; @say: print it. */
 static void mark(struct rate *r, bool say)
 {
@@ -125,11 +131,11 @@ static void mark(struct rate *r, bool say)
 
 	if (say) {
 		printf("{\"seconds\": %.6f, \"frames\": %.0f, \"fps\": %.1f, \"gbps\": %.4f, \"sent\": %llu, "
-		       "\"lost\": %llu, \"late\": %llu, \"stray\": %llu, \"bad\": %llu, \"latency\": ",
+		       "\"lost\": %llu, \"late\": %llu, \"stray\": %llu, \"bad\": %llu, \"hz\": %.0f, \"latency\": ",
 		       seconds, frames, frames / seconds, (double)(c->bytes - then->bytes) * 8 / seconds / 1e9,
 		       (unsigned long long)(c->sent - then->sent), (unsigned long long)(c->lost - then->lost),
 		       (unsigned long long)(c->late - then->late), (unsigned long long)(c->stray - then->stray),
-		       (unsigned long long)(c->bad - then->bad));
+		       (unsigned long long)(c->bad - then->bad), clock_hz(r));
 		hist_print(&r->l->latency);
 		printf("}\n");
 		fflush(stdout);
@@ -213,6 +219,7 @@ int load_rate(struct load *l)
 {
 	struct rate r = {.l = l, .now = time_now_ns()};
 
+	r.began_cycles = cycles();
 	r.began = r.marked = r.looked = r.loss_looked = r.now;
 	r.batch = min_u32(SEND_AT_LEAST, l->stream[0].credit / 4 + 1);
 	if (l->conf.marks) {

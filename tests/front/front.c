@@ -115,7 +115,7 @@ static struct front *new_empty(void)
 	if (f == NULL)
 		return NULL;
 	memset(f, 0, sizeof(*f));
-	f->sock = f->listen_fd = f->mem_fd = f->inflight_fd = -1;
+	f->sock = f->listen_fd = f->mem_fd = f->in_flight_fd = -1;
 	for (unsigned i = 0; i < ARRAY_SIZE(f->queue); i++)
 		f->queue[i].kick_fd = f->queue[i].call_fd = -1;
 	return f;
@@ -168,7 +168,7 @@ void front_free(struct front *f)
 	if (f->mem != NULL)
 		munmap(f->mem, f->mem_bytes);
 	close_fd(f->mem_fd);
-	close_fd(f->inflight_fd);
+	close_fd(f->in_flight_fd);
 	free(f);
 }
 

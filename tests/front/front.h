@@ -38,7 +38,7 @@ struct front_conf {
 	unsigned piece_bytes; /* one buffer, header included; 0: as long as the longest frame needs. Rounded up. */
 	uint64_t required;    /* FRONT_F_*: connecting fails if one is not offered. VERSION_1 always is. */
 	uint64_t wanted;      /* taken if offered */
-	bool inflight;        /* have the back end keep its notes in our memory (GET_INFLIGHT_FD), required then */
+	bool in_flight;       /* have the back end keep its notes in our memory (GET_INFLIGHT_FD), required then */
 	bool strict;          /* a buffer completed that the back end does not have is a fault */
 	unsigned timeout_ms;  /* for the connection and for each reply; 0 means 5000 */
 };
@@ -55,7 +55,7 @@ void front_free(struct front *f); /* NULL is allowed */
 int front_connect(struct front *f, struct err *e) must_check;
 /* The back end died or hung up: connect to its successor with memory and rings as they are, as a guest's front end does.
  * The features must be the same. Split rings start at used->idx; packed ones at the base of the connection before, as
- * QEMU sends it, so that the back end needs its own notes (conf.inflight). */
+ * QEMU sends it, so that the back end needs its own notes (conf.in_flight). */
 int front_reconnect(struct front *f, struct err *e) must_check;
 /* Stop all rings (GET_VRING_BASE) and remember where they stood; front_reconnect() continues there. */
 int front_stop(struct front *f, struct err *e) must_check;

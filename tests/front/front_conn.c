@@ -157,7 +157,7 @@ static int choose_features(struct front *f, uint64_t offered, struct err *e)
 
 static int choose_protocol(struct front *f, uint64_t *chosen, struct err *e)
 {
-	const uint64_t wanted = FRONT_PF_MQ | FRONT_PF_REPLY_ACK | (f->conf.inflight ? FRONT_PF_INFLIGHT_SHMFD : 0);
+	const uint64_t wanted = FRONT_PF_MQ | FRONT_PF_REPLY_ACK | (f->conf.in_flight ? FRONT_PF_INFLIGHT_SHMFD : 0);
 	uint64_t offered = 0, queues = 1;
 	int r = 0;
 
@@ -173,8 +173,8 @@ static int choose_protocol(struct front *f, uint64_t *chosen, struct err *e)
 	if (r == 0 && queues < f->conf.pairs)
 		return err_set(e, -ENOTSUP, "pairs", NULL, "the back end has %llu queue pairs",
 			       (unsigned long long)queues);
-	if (r == 0 && f->conf.inflight && !(*chosen & FRONT_PF_INFLIGHT_SHMFD))
-		return err_set(e, -ENOTSUP, "inflight", NULL, "the back end keeps no notes (INFLIGHT_SHMFD)");
+	if (r == 0 && f->conf.in_flight && !(*chosen & FRONT_PF_INFLIGHT_SHMFD))
+		return err_set(e, -ENOTSUP, "in_flight", NULL, "the back end keeps no notes (INFLIGHT_SHMFD)");
 	return r;
 }
 
@@ -197,25 +197,25 @@ static int send_memory(struct front *f, uint64_t protocol, struct err *e)
 }
 
 /* The back end's notes live in a file that it makes once and that we hand to each of its successors. */
-static int share_inflight(struct front *f, struct err *e)
+static int share_in_flight(struct front *f, struct err *e)
 {
-	const struct front_inflight shape = {f->inflight_size, f->inflight_offset, (uint16_t)front_rings(f),
-					     (uint16_t)f->conf.ring_size};
-	struct front_msg m = {.request = FRONT_GET_INFLIGHT_FD, .size = sizeof(shape), .p.inflight = shape};
+	const struct front_in_flight shape = {f->in_flight_size, f->in_flight_offset, (uint16_t)front_rings(f),
+					      (uint16_t)f->conf.ring_size};
+	struct front_msg m = {.request = FRONT_GET_INFLIGHT_FD, .size = sizeof(shape), .p.in_flight = shape};
 
-	if (f->inflight_fd < 0) {
+	if (f->in_flight_fd < 0) {
 		if (ask(f, &m, e) < 0)
 			return e ? e->code : -EIO;
 		if (m.n_fds != 1)
 			return err_set(e, -EPROTO, NULL, NULL, "GET_INFLIGHT_FD without a descriptor");
-		f->inflight_fd = m.fd[0];
-		f->inflight_size = m.p.inflight.mmap_size;
-		f->inflight_offset = m.p.inflight.mmap_offset;
+		f->in_flight_fd = m.fd[0];
+		f->in_flight_size = m.p.in_flight.mmap_size;
+		f->in_flight_offset = m.p.in_flight.mmap_offset;
 	}
-	m = (struct front_msg){.request = FRONT_SET_INFLIGHT_FD, .size = sizeof(shape), .p.inflight = shape};
-	m.p.inflight.mmap_size = f->inflight_size;
-	m.p.inflight.mmap_offset = f->inflight_offset;
-	m.fd[0] = f->inflight_fd;
+	m = (struct front_msg){.request = FRONT_SET_INFLIGHT_FD, .size = sizeof(shape), .p.in_flight = shape};
+	m.p.in_flight.mmap_size = f->in_flight_size;
+	m.p.in_flight.mmap_offset = f->in_flight_offset;
+	m.fd[0] = f->in_flight_fd;
 	m.n_fds = 1;
 	return send_msg(f, &m, e);
 }
@@ -293,8 +293,8 @@ static int bring_up(struct front *f, bool fresh, struct err *e)
 		r = negotiate(f, &protocol, e);
 	if (r == 0 && fresh)
 		front_layout(f);
-	if (r == 0 && f->conf.inflight)
-		r = share_inflight(f, e);
+	if (r == 0 && f->conf.in_flight)
+		r = share_in_flight(f, e);
 	if (r == 0)
 		r = send_memory(f, protocol, e);
 	if (r == 0)
@@ -311,9 +311,9 @@ int front_connect(struct front *f, struct err *e)
 	int r;
 
 	f->was_connected = false;
-	if (f->inflight_fd >= 0)
-		close(f->inflight_fd);
-	f->inflight_fd = -1;
+	if (f->in_flight_fd >= 0)
+		close(f->in_flight_fd);
+	f->in_flight_fd = -1;
 	r = bring_up(f, true, e);
 	f->was_connected = r == 0;
 	return r;

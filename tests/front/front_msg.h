@@ -52,7 +52,7 @@ struct front_addr {
 	uint64_t desc, used, avail, log;
 };
 
-struct front_inflight {
+struct front_in_flight {
 	uint64_t mmap_size, mmap_offset;
 	uint16_t queues, queue_size;
 };
@@ -63,7 +63,7 @@ struct front_msg {
 		uint64_t u64;
 		struct front_state state;
 		struct front_addr addr;
-		struct front_inflight inflight;
+		struct front_in_flight in_flight;
 		struct {
 			uint32_t n, padding;
 			struct front_region region[FRONT_REGIONS_MAX];

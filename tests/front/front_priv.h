@@ -163,8 +163,8 @@ struct front {
 	int mem_fd;
 	uint8_t *mem;
 	size_t mem_bytes;
-	int inflight_fd; /* -1: none */
-	uint64_t inflight_size, inflight_offset;
+	int in_flight_fd; /* -1: none */
+	uint64_t in_flight_size, in_flight_offset;
 
 	/* what of the memory goes to rings and to buffers */
 	uint32_t

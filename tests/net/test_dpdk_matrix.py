@@ -117,10 +117,11 @@ class Lab:
     def launch(self):
         """Start testpmd and let it pass on frames within each pair."""
         # With small buffers a jumbo frame fills several; without merging it must fit into one.
-        buffers = ("--enable-scatter",) if self.mergeable else ("--mbuf-size=9728",)
+        # A driver keeps what it has sent until its ring is nearly full: five buffers for each of 256 frames.
+        buffers = ("--enable-scatter", "--total-num-mbufs=32768") if self.mergeable else ("--mbuf-size=9728", "--total-num-mbufs=8192")
         devices = [self.device(i) for i in range(len(self.sockets))]
         self.testpmd = self.stack.enter_context(
-            Testpmd(devices, self.tmp_path, "--total-num-mbufs=8192", "--max-pkt-len=9018", *buffers)
+            Testpmd(devices, self.tmp_path, "--max-pkt-len=9018", *buffers)
         )
         self.testpmd.say("set fwd io", "Set io")
         self.wait_state("up")

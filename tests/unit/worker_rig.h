@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* A switch with workers, and ports that only these tests have. Include it after cmocka.h. */
+/* A switch with workers, and ports that only these tests have. */
 #include <errno.h>
 #include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+
+#include <cmocka.h>
 
 #include "base/time.h"
 #include "worker/worker.h"
