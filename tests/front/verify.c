@@ -22,7 +22,7 @@
 
 #define FLOWING_FRAMES 300 /* this many in each direction, and the back end works */
 #define ROUNDS         64  /* between looks at anything but the rings */
-#define SETTLE_MS      500 /* nothing arrives any more: the rest is lost */
+#define SETTLE_MS      500 /* nothing arrives any more: the rest is missing */
 #define NS_PER_MS      UINT64_C(1000000)
 
 struct verify {
@@ -62,11 +62,11 @@ static void print_flow(const struct flow *f, struct flow_counts *told)
 	const struct flow_counts now = f->count;
 
 	printf("{\"sent\": %" PRIu64 ", \"completed\": %" PRIu64 ", \"received\": %" PRIu64 ", \"duplicates\": %" PRIu64
-	       ", \"reordered\": %" PRIu64 ", \"lost\": %" PRIu64 ", \"corrupt\": %" PRIu64 ", \"waiting\": %" PRIu64
-	       ", \"ahead\": %" PRIu64 "}",
+	       ", \"reordered\": %" PRIu64 ", \"lost\": %" PRIu64 ", \"dropped\": %" PRIu64 ", \"corrupt\": %" PRIu64
+	       ", \"waiting\": %" PRIu64 ", \"ahead\": %" PRIu64 "}",
 	       now.sent - told->sent, now.completed - told->completed, now.received - told->received,
 	       now.duplicates - told->duplicates, now.reordered - told->reordered, now.lost - told->lost,
-	       now.corrupt - told->corrupt, flow_waiting(f), flow_ahead(f));
+	       now.dropped - told->dropped, now.corrupt - told->corrupt, flow_waiting(f), flow_ahead(f));
 	*told = now;
 }
 
@@ -171,7 +171,7 @@ static void restart(struct verify *v)
 	for (unsigned i = 0; i < 2; i++)
 		front_hang_up(v->front[i]);
 	for (unsigned i = 0; i < 2; i++)
-		flow_judge(&v->flow[i]);
+		flow_died(&v->flow[i]);
 	look_for_faults(v);
 	report(v, "down");
 	for (unsigned i = 0; i < 2; i++)
@@ -209,7 +209,7 @@ static void run(struct verify *v)
 	}
 }
 
-/* What is on its way arrives; what does not is lost. */
+/* What is on its way arrives; what does not is missing. */
 static void settle(struct verify *v)
 {
 	uint64_t quiet_since = time_now_ns();
@@ -224,7 +224,7 @@ static void settle(struct verify *v)
 		}
 	}
 	for (unsigned i = 0; i < 2; i++)
-		flow_judge(&v->flow[i]);
+		flow_end(&v->flow[i]);
 	look_for_faults(v);
 }
 
