@@ -6,10 +6,11 @@
 /* One direction between two front ends: numbered frames, whose length and contents follow from the number, sent by one
  * and checked completely by the other.
  *
- * A frame that does not arrive before a later one is missing. It counts as lost if the back end had it in its hands when
- * it died: it was completed to its sender; or the next back end does that instead of sending it, because it finds written
- * down that it was to be completed, and goes on behind it. Else it counts as dropped. A frame that the next back end shows
- * to the receiver, because it finds that written down, is neither. */
+ * A frame that does not arrive before a later one is missing. It is lost if the back end had it in its hands when it
+ * died: it was completed to its sender, or the next back end finds written down that it was to be, does that and goes
+ * on behind it. Else it is dropped. A frame that the next back end shows to the receiver, because it finds that written
+ * down, is neither.
+ */
 
 struct flow_counts {
 	uint64_t sent;       /* posted */
