@@ -23,6 +23,23 @@ static inline uint32_t min_u32(uint32_t a, uint32_t b)
 	return a < b ? a : b;
 }
 
+/* Start to load the cache line at @p for reading / for writing. */
+static inline void prefetch_read(const void *p)
+{
+	__builtin_prefetch(p);
+}
+
+static inline void prefetch_write(const void *p)
+{
+#if defined(__x86_64__)
+	/* The compiler takes this instruction only for machines it knows to have it; those that do not, ignore it. Without
+	 * it the line comes shared, and the store has to ask for it once more. */
+	__asm__ volatile("prefetchw %0" : : "m"(*(const char *)p));
+#else
+	__builtin_prefetch(p, 1);
+#endif
+}
+
 /* A hint to the core that this is a spin loop. */
 static inline void cpu_relax(void)
 {

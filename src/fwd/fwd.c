@@ -83,8 +83,8 @@ static void publish(struct fwd *f)
 	struct fwd_table *old = f->table;
 
 	complete_table(f->spare);
+	f->spare->version = old->version + 1;
 	atomic_store_explicit(&f->table, f->spare, memory_order_release);
-	atomic_fetch_add_explicit(&f->table_version, 1, memory_order_release);
 	synchronize_rcu();
 	f->spare = old;
 }

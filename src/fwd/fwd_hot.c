@@ -250,7 +250,6 @@ static void deliver_flooded(const struct pass *p, struct frame_batch *b, const u
 
 void fwd_process(struct fwd *f, struct port *in, struct frame_batch *b, unsigned worker, struct fwd_work *work)
 {
-	uint64_t stamp = fwd_stamp(f);
 	const struct fwd_table *t = atomic_load_explicit(&f->table, memory_order_acquire);
 	struct pass p = {
 		.f = f,
@@ -259,7 +258,7 @@ void fwd_process(struct fwd *f, struct port *in, struct frame_batch *b, unsigned
 		.in_conf = &t->conf[in->id],
 		.worker = worker,
 		.work = work,
-		.stamp = stamp,
+		.stamp = fwd_stamp(f, t),
 	};
 	uint16_t to[FRAME_BATCH]; /* the first b->n are set before they are looked at */
 	bool flood = false;

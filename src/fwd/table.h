@@ -14,6 +14,7 @@ struct owner {
 };
 
 struct fwd_table {
+	uint32_t version; /* counts tables */
 	unsigned n; /* ports in id[] */
 	uint16_t id[PORTS_MAX];
 	struct port *port[PORTS_MAX]; /* by id; NULL: none, and then not in id[] */
@@ -25,21 +26,19 @@ struct fwd {
 	struct fwd_table *_Atomic table;
 	struct fwd_table
 		*spare; /* control: the next one, so that no change, and no removal above all, can lack memory */
-	_Atomic uint32_t table_version; /* control: counts tables, after each was published */
 	struct fdb fdb;
 	unsigned ageing_s; /* control */
 };
 
-/* Changes whenever a decision made before might not be made again: with the table, when a learned address moves or is
+/* Changes whenever a decision made before might not be made again: with the table @t, when a learned address moves or is
  * forgotten, and every second, so that addresses in use are seen and do not age. That an address is learned changes no
- * decision that is remembered. To be read before the table. Hot. */
-static inline uint64_t fwd_stamp(const struct fwd *f)
+ * decision that is remembered. To be read before addresses are looked up. Hot. */
+static inline uint64_t fwd_stamp(const struct fwd *f, const struct fwd_table *t)
 {
-	uint32_t version = atomic_load_explicit(&((struct fwd *)f)->table_version, memory_order_acquire);
 	uint32_t lost = atomic_load_explicit(&((struct fdb *)&f->fdb)->lost, memory_order_acquire);
 	uint32_t now_s = atomic_load_explicit(&((struct fdb *)&f->fdb)->now_s, memory_order_relaxed);
 
-	return (uint64_t)(version + lost) << 32 | now_s;
+	return (uint64_t)(t->version + lost) << 32 | now_s;
 }
 
 static inline unsigned owner_slot(uint64_t mac)

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -157,6 +158,12 @@ static void link_free(void *arg)
 	release(w);
 }
 
+/* Was a guest at work here when flued ended, and is it still there to come back? */
+static bool will_return(const struct vhost_agreed *a)
+{
+	return a->bound && (a->peer_pid == 0 || kill((pid_t)a->peer_pid, 0) == 0 || errno == EPERM);
+}
+
 struct port *guest_wire_new(const struct port_conf *c, const struct port_host *host, struct state *state, struct err *e)
 {
 	struct vhost_conf conf = {
@@ -192,7 +199,7 @@ struct port *guest_wire_new(const struct port_conf *c, const struct port_host *h
 					 .memory = link_memory,
 					 .free = link_free,
 				 });
-	if (w->saved && w->saved->agreed.bound)
+	if (w->saved && will_return(&w->saved->agreed))
 		resume_expect(guest_port(w->guest));
 	return guest_port(w->guest);
 }

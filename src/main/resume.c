@@ -15,6 +15,7 @@ struct held {
 static struct {
 	resume_add *add;
 	struct event *deadline;
+	bool over; /* flued has been running for a while, or nobody is missing any more */
 	unsigned n_expected, n_held;
 	struct port *expected[PORTS_MAX];
 	struct held held[PORTS_MAX * 2]; /* what finds no place is not held */
@@ -23,6 +24,7 @@ static struct {
 static void release(void)
 {
 	event_del(resume.deadline);
+	resume.over = true;
 	resume.n_expected = 0;
 	for (unsigned i = 0; i < resume.n_held; i++) {
 		const struct held *h = &resume.held[i];
@@ -37,15 +39,21 @@ static void release(void)
 static void on_deadline(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd, (void)what, (void)arg;
-	log_info("%u guests have not come back; the others go on", resume.n_expected);
+	if (resume.n_expected)
+		log_info("%u guests have not come back; the others go on", resume.n_expected);
 	release();
 }
 
 int resume_init(struct event_base *events, resume_add *add, struct err *e)
 {
+	static const struct timeval wait = {.tv_sec = RESUME_WAIT_MS / 1000, .tv_usec = RESUME_WAIT_MS % 1000 * 1000};
+
 	resume.add = add;
+	resume.over = false;
 	resume.deadline = evtimer_new(events, on_deadline, NULL);
-	return resume.deadline ? 0 : err_set(e, -ENOMEM, NULL, NULL, "out of memory");
+	if (!resume.deadline || evtimer_add(resume.deadline, &wait) < 0)
+		return err_set(e, -ENOMEM, NULL, NULL, "out of memory");
+	return 0;
 }
 
 void resume_fini(void)
@@ -58,9 +66,7 @@ void resume_fini(void)
 
 void resume_expect(struct port *p)
 {
-	static const struct timeval wait = {.tv_sec = RESUME_WAIT_MS / 1000, .tv_usec = RESUME_WAIT_MS % 1000 * 1000};
-
-	if (resume.n_expected == 0 && evtimer_add(resume.deadline, &wait) < 0)
+	if (resume.over)
 		return;
 	resume.expected[resume.n_expected++] = p;
 }

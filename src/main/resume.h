@@ -8,7 +8,8 @@
  *
  * Guests come back one by one. What the first one has waiting in its ring must not be sent before the one it is for is
  * there: so receive queues of guests are held, not polled, until all that had rings running are up again, or
- * RESUME_WAIT_MS have passed. Frames wait in the guests' rings meanwhile.
+ * RESUME_WAIT_MS have passed since the start. Frames wait in the guests' rings meanwhile. Guests whose ports are added
+ * through the API are waited for only as far as they come within that time.
  *
  * Thread: control.
  */
@@ -21,7 +22,7 @@ struct event_base;
 int resume_init(struct event_base *events, resume_add *add, struct err *e) must_check;
 void resume_fini(void);
 
-/* @p had rings running in flued's last life: wait for it. */
+/* @p had rings running in flued's last life, and its front end still lives: wait for it. */
 void resume_expect(struct port *p);
 /* @p is up, or gone: nobody need wait for it any more. */
 void resume_settled(struct port *p);

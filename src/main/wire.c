@@ -173,6 +173,7 @@ struct model *wire_new(const struct conf *c, struct state *state, struct event_b
 
 void wire_free(struct model *m)
 {
+	resume_fini(); /* what is held stays in the guests' rings */
 	model_free(m);
 	stop_parts();
 }

@@ -14,10 +14,14 @@
 #define FILL_SPANS                                                                                                     \
 	(2048 + VIRTQ_CHAIN_SPANS) /* pieces of them: or one that posts single bytes would hold up all who share its worker */
 
+/* Pieces for all frames of a batch; 64 frames of 64 KiB take fewer from a guest with buffers of 1,500 bytes. */
+#define BATCH_PIECES_MAX 4096
+
 /* A reservation while it is made and filled. Frame i of the list gets the next n[i] chains; none: it is dropped. */
 struct fill {
 	struct virtq_batch batch;
-	unsigned used; /* chains that frames got, of batch.n */
+	unsigned used;   /* chains that frames got, of batch.n */
+	unsigned pieces; /* looked up so far, for all reservations of the batch */
 	uint16_t n[FRAME_BATCH];
 	struct virtq_chain chain[FILL_CHAINS];
 	struct gspan span[FILL_SPANS];
@@ -69,11 +73,12 @@ static inline enum drop_reason find_buffers(const struct guest_tx *q, struct fil
 /* Enter what was reserved. */
 static void open_reservation(struct guest_tx *q, unsigned worker)
 {
-	struct guest_reservation *last = &q->open[q->n_open - 1];
+	unsigned n = q->n_open;
 
-	if (q->n_open == 0 || last->worker != worker)
-		last = &q->open[q->n_open++];
-	*last = (struct guest_reservation){.end = q->vq->fetched, .worker = (uint8_t)worker};
+	if (n == 0 || q->open[n - 1].worker != worker)
+		n++;
+	q->open[n - 1] = (struct guest_reservation){.end = q->vq->fetched, .worker = (uint8_t)worker};
+	__atomic_store_n(&q->n_open, n, __ATOMIC_RELAXED);
 }
 
 /* Is there a place for a reservation of @worker? */
@@ -114,6 +119,7 @@ static unsigned reserve(struct guest_tx *q, struct fill *fill, struct frame *con
 		fill->n[i] = (uint16_t)chains;
 		fill->used += chains;
 	}
+	fill->pieces += fill->batch.n_spans;
 	virtq_unfetch(q->vq, &fill->batch, fill->batch.n - fill->used);
 	if (fill->used)
 		open_reservation(q, worker);
@@ -223,7 +229,7 @@ static void fill_frames(const struct guest_tx *q, struct fill *fill, struct fram
 
 /* ---- and both ---- */
 
-/* Frames for one queue, in order. */
+/* Frames for one queue, in order. A guest whose buffers are crumbs gets no more than its share of the worker. */
 static void send_to(struct guest *g, struct guest_tx *q, struct frame *const *f, unsigned n, unsigned worker)
 {
 	struct port_counters *counts = &g->port.counters[worker];
@@ -231,12 +237,13 @@ static void send_to(struct guest *g, struct guest_tx *q, struct frame *const *f,
 
 	/* Member by member: the arrays are large and need no initial value. */
 	fill.batch = (struct virtq_batch){.chain = fill.chain, .span = fill.span, .max_spans = FILL_SPANS};
+	fill.pieces = 0;
 	while (n) {
 		unsigned k = n;
 
 		fill.batch.n = fill.batch.n_spans = fill.used = 0;
 		spin_lock(&q->lock);
-		if (likely(may_reserve(q, worker)))
+		if (likely(may_reserve(q, worker) && fill.pieces < BATCH_PIECES_MAX))
 			k = reserve(q, &fill, f, n, worker, counts);
 		else
 			count(&counts->drop[DROP_QUEUE_FULL], n);

@@ -21,6 +21,8 @@ struct vhost_ring {
 	uint16_t num;    /* entries; 0: not told yet */
 	uint32_t base;   /* where it stood when it was halted, or SET_VRING_BASE's word */
 	bool has_base;   /* one of the two has happened */
+	bool has_run;    /* on this connection */
+	bool told;       /* GET_VRING_BASE was answered on this connection: SET_VRING_BASE is believed from now on */
 	uva_t desc, avail, used;
 	gpa_t used_log;
 	bool log_used;

@@ -78,7 +78,7 @@ int vhost_ring_try(struct vhost *v, unsigned i, struct err *e)
 		virtq_stop(&r->vq);
 		return rc;
 	}
-	r->running = true;
+	r->running = r->has_run = true;
 	/* What was completed before, by us or by a flued that was killed, may not have been told to the guest. */
 	vhost_signal(r->call_fd);
 	vhost_config_tell(v);

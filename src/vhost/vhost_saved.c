@@ -109,6 +109,9 @@ void vhost_saved_end(struct vhost *v)
 {
 	if (!v->conf.saved)
 		return;
+	for (unsigned i = 0; i < vhost_n_rings(v); i++)
+		if (v->ring[i].told && !v->ring[i].running)
+			v->conf.saved->journal[i].live = 0;
 	/* A ring that does not run may be live: its guest has come back and left before it was started. */
 	for (unsigned i = 0; i < vhost_n_rings(v); i++)
 		if (v->ring[i].running || v->conf.saved->journal[i].live)

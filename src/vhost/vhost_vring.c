@@ -69,6 +69,10 @@ int vhost_set_vring_base(struct vhost *v, struct vhost_msg *m, struct err *e)
 		return 0;
 	r->base = m->p.state.num;
 	r->has_base = true;
+	/* It may have gone on elsewhere, or back to a snapshot. Not before: who is killed with the answer on its way still
+	 * needs the journal. */
+	if (r->told && vhost_saved_journal(v, m->ring))
+		vhost_saved_journal(v, m->ring)->live = 0;
 	return 0;
 }
 
@@ -83,12 +87,14 @@ static void replace(int *slot, int fd)
 int vhost_get_vring_base(struct vhost *v, struct vhost_msg *m, struct err *e)
 {
 	struct vhost_ring *r = &v->ring[m->ring];
+	const struct virtq_journal *j = vhost_saved_journal(v, m->ring);
 
 	(void)e;
 	vhost_ring_halt(v, m->ring);
-	/* The front end knows now where the ring stands, and brings it along wherever it goes on. */
-	if (vhost_saved_journal(v, m->ring))
-		vhost_saved_journal(v, m->ring)->live = 0;
+	/* It came back, and stops the ring before we could start it: the journal knows better than the front end. */
+	if (!r->has_run && j && j->live && virtq_journal_valid(j, r->num))
+		r->base = (uint32_t)j->at << 16 | j->at;
+	r->told = true;
 	replace(&r->kick_fd, -1);
 	replace(&r->call_fd, -1);
 	r->has_kick = r->has_call = false;

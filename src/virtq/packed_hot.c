@@ -158,7 +158,7 @@ static force_inline unsigned fetch(struct virtq *vq, enum virtq_direction dir, s
 		read_desc(vq, vq->avail_at, &d);
 		if (!is_available(d.flags, vq->avail_at))
 			break;
-		__builtin_prefetch(&vq->ring[pos_of(advance(vq, vq->avail_at, vq->desc_ahead))]);
+		prefetch_read(&vq->ring[pos_of(advance(vq, vq->avail_at, vq->desc_ahead))]);
 		if (unlikely(!fetch_plain(vq, dir, b, &d, &w)) && !fetch_any(vq, dir, b, &d))
 			break;
 	}
@@ -205,6 +205,7 @@ static void settle(struct virtq *vq, uint16_t to)
 {
 	struct virtq_journal *j = vq->journal;
 
+	vq->laps += (vq->used_at ^ to) >> 15;
 	vq->used_at = to;
 	keep_order();
 	j->at = to;
@@ -314,8 +315,7 @@ void packed_notify_off(struct virtq *vq)
 	log_event(vq);
 }
 
-/* Descriptors from @from to @to, which is less than a lap ahead (or a whole one: then @from == @to but for the wrap
- * counter). */
+/* Descriptors from @from to @to, which has passed the ring's end once at most. Behind @from in its lap: far more. */
 static unsigned distance(const struct virtq *vq, uint16_t from, uint16_t to)
 {
 	unsigned lap = (from ^ to) & PACKED_WRAP ? vq->size : 0;
@@ -331,7 +331,9 @@ bool packed_wants_interrupt(const struct virtq *vq)
 	if (flags != VRING_PACKED_EVENT_DESC || !vq->event_idx)
 		return flags != VRING_PACKED_EVENT_DISABLE;
 	event = __atomic_load_n(&vq->driver->off_wrap, __ATOMIC_RELAXED);
-	if (!vq->signalled_valid || pos_of(event) >= vq->size)
+	/* A driver that polls may go on for laps between two decisions. Positions do not tell how many, so rather once too
+	 * often. */
+	if (!vq->signalled_valid || pos_of(event) >= vq->size || vq->laps > 1)
 		return true;
 	return distance(vq, vq->signalled_at, event) < distance(vq, vq->signalled_at, vq->used_at);
 }

@@ -116,7 +116,7 @@ static force_inline unsigned fetch_plain(struct virtq *vq, enum virtq_direction 
 		struct vring_desc d;
 
 		/* What lies ahead is not yet looked at, so not yet believed: any place in the table may be loaded. */
-		__builtin_prefetch(&desc[ring[(at + DESC_AHEAD) & mask] & mask]);
+		prefetch_read(&desc[ring[(at + DESC_AHEAD) & mask] & mask]);
 		if (unlikely(head > mask))
 			break;
 		read_desc(&desc[head], &d);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "virtq/virtq_priv.h"
 
@@ -63,30 +64,47 @@ static int start_split(struct virtq *vq, const struct virtq_conf *c, struct err 
 	return 0;
 }
 
-/* Has a device used descriptors of this ring? All that were ever used, or made available in a lap after the first,
- * have the USED bit set, or had it until the driver came by again. */
+static unsigned flags_at(const struct virtq *vq, unsigned at)
+{
+	return __atomic_load_n(&vq->ring[at & PACKED_POS].flags, __ATOMIC_RELAXED);
+}
+
+/* Is the intent's first descriptor available, but not the ring's first one? So it is if the intent goes over the ring's
+ * end and all of it is carried out but that. A driver fills a new ring from its beginning. */
+static bool is_half_carried_out(const struct virtq *vq)
+{
+	return vq->journal->n && flags_at(vq, vq->journal->used[0].at) & VRING_PACKED_DESC_F_AVAIL &&
+	       !(flags_at(vq, 0) & VRING_PACKED_DESC_F_AVAIL);
+}
+
+/* Is this a new driver's ring, of which nothing was used? Then no descriptor has the USED bit set. In one that has been
+ * used, some have it: used or made available, in a lap with one wrap counter or with the other. All but one that has just
+ * come to the end of an even lap: but that stands where a new one does. */
 static bool is_new_ring(const struct virtq *vq)
 {
 	for (unsigned i = 0; i < vq->size; i++)
-		if (__atomic_load_n(&vq->ring[i].flags, __ATOMIC_RELAXED) & VRING_PACKED_DESC_F_USED)
+		if (flags_at(vq, i) & VRING_PACKED_DESC_F_USED)
 			return false;
-	return true;
+	return !is_half_carried_out(vq);
 }
 
 /* Where the ring stands: what a killed (or cut off) flued has left, or what the front end says. */
 static int choose_position(struct virtq *vq, const struct virtq_conf *c, struct err *e)
 {
 	struct virtq_journal *j = vq->journal;
+	bool live = j->live == 1 && virtq_journal_valid(j, c->size);
 
 	if ((c->base & PACKED_POS) >= c->size)
 		return err_set(e, -EINVAL, NULL, NULL, "base %u is outside a ring of %u", c->base & PACKED_POS,
 			       c->size);
-	if (j->live == 1 && virtq_journal_valid(j, c->size) && !is_new_ring(vq)) {
+	if (live && !is_new_ring(vq)) {
 		packed_replay(vq);
 	} else {
-		j->at = c->base;
+		/* A front end that was not asked for its base since the ring ran last does not know it. */
+		j->at = live ? PACKED_START : c->base;
 		j->n = 0;
 	}
+	memset(j->reserved, 0, sizeof(j->reserved)); /* it may have been anything */
 	j->live = 1;
 	vq->avail_at = vq->used_at = vq->signalled_at = j->at;
 	return 0;

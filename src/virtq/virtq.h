@@ -154,6 +154,7 @@ struct virtq {
 	uint16_t used_at;      /* packed: position of the next descriptor to use */
 	uint16_t signalled;    /* `published` at the last interrupt decision */
 	uint16_t signalled_at; /* packed: used_at then */
+	uint16_t laps;         /* packed: how often used_at has passed the ring's end since then */
 	bool signalled_valid;  /* false: no decision yet, so interrupt */
 
 	/* worker writes, control reads */
@@ -188,7 +189,7 @@ enum virtq_direction { VIRTQ_READABLE, VIRTQ_WRITABLE, VIRTQ_MIXED };
  * A split ring resumes at used->idx, whatever base the front end sends: net completes in order, so nothing between
  * used->idx and avail->idx has been seen by the guest as done (design D14). A packed ring resumes where the journal
  * says, if it is live; an intent that was not carried out is carried out first. But a ring in which nothing was used
- * yet (a new driver's) starts at @c->base.
+ * yet (a new driver's) starts at its beginning. Without a live journal: at @c->base.
  * -EINVAL: size, alignment (virtio 1.2, 2.7: 16, 2, 4 bytes; 2.8.10: 16, 4, 4) or an address outside guest memory;
  * -ENOMEM. */
 int virtq_start(struct virtq *vq, const struct virtq_conf *c, struct err *e) must_check;

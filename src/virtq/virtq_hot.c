@@ -77,6 +77,7 @@ int virtq_interrupt(struct virtq *vq)
 	wants = vq->packed ? packed_wants_interrupt(vq) : split_wants_interrupt(vq);
 	__atomic_store_n(&vq->signalled, vq->published, __ATOMIC_RELAXED);
 	vq->signalled_at = vq->used_at;
+	vq->laps = 0;
 	vq->signalled_valid = true;
 	return wants ? atomic_load_explicit(&vq->call_fd, memory_order_acquire) : -1;
 }

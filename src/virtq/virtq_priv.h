@@ -44,11 +44,11 @@ static inline bool virtq_fail(struct virtq *vq, enum virtq_fault f)
 static force_inline void prefetch_buffer(const struct gspan *s, enum virtq_direction dir)
 {
 	if (dir == VIRTQ_WRITABLE) {
-		__builtin_prefetch(s->p, 1);
-		__builtin_prefetch(s->p + CACHE_LINE, 1);
+		prefetch_write(s->p);
+		prefetch_write(s->p + CACHE_LINE);
 	} else {
-		__builtin_prefetch(s->p);
-		__builtin_prefetch(s->p + CACHE_LINE);
+		prefetch_read(s->p);
+		prefetch_read(s->p + CACHE_LINE);
 	}
 }
 

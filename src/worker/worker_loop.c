@@ -202,7 +202,7 @@ void *worker_main(void *arg)
 
 	rcu_register_thread();
 	looked_at = w->lap_at = cycles_now();
-	while (!atomic_load_explicit(&w->stop, memory_order_relaxed)) {
+	while (!atomic_load_explicit(&w->stop, memory_order_acquire)) {
 		struct work_list *list = atomic_load_explicit(&w->list, memory_order_acquire);
 		unsigned awake = poll_queues(w, list);
 		bool somebody_sleeps = awake < list->n;

@@ -35,7 +35,7 @@ struct bare_counts {
 /* Copy between the two ports until *stop. */
 void bare_loop(struct bare_port port[2], struct bare_counts *counts, const _Atomic bool *stop);
 
-/* The connection (bare_port.c). A port is ready when both rings are enabled. */
+/* The connection (bare_port.c). A port is ready when both rings are complete and enabled, in whatever order that came. */
 bool bare_listen(struct bare_port *p);
 void bare_accept(struct bare_port *p);
 bool bare_ready(const struct bare_port *p);

@@ -44,8 +44,8 @@ static void fetch_descriptors(struct lane *l, unsigned n)
 	for (unsigned i = 0; i < n; i++) {
 		l->batch[i].from_id = head(l->tx, i);
 		l->batch[i].to_id = head(l->rx, i);
-		__builtin_prefetch(&l->tx->desc[l->batch[i].from_id]);
-		__builtin_prefetch(&l->rx->desc[l->batch[i].to_id]);
+		prefetch_read(&l->tx->desc[l->batch[i].from_id]);
+		prefetch_read(&l->rx->desc[l->batch[i].to_id]);
 	}
 }
 
@@ -57,8 +57,8 @@ static void prepare(struct lane *l, struct copy *c)
 	c->to = l->dst->mem + (to->addr - l->dst->gpa);
 	c->len = from->len;
 	for (unsigned at = 0; at < 256 && at < c->len; at += CACHE_LINE) {
-		__builtin_prefetch(c->from + at);
-		__builtin_prefetch(c->to + at, 1);
+		prefetch_read(c->from + at);
+		prefetch_write(c->to + at);
 	}
 }
 

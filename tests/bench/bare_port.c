@@ -60,9 +60,14 @@ static void reset(struct bare_port *p)
 	}
 }
 
+static bool complete(const struct bare_ring *r)
+{
+	return r->enabled && r->used != NULL && r->size > 0 && r->kick_fd >= 0;
+}
+
 bool bare_ready(const struct bare_port *p)
 {
-	return p->sock >= 0 && p->mem != NULL && p->ring[0].enabled && p->ring[1].enabled;
+	return p->sock >= 0 && p->mem != NULL && complete(&p->ring[0]) && complete(&p->ring[1]);
 }
 
 static int map(struct bare_port *p, const struct front_msg *m)

@@ -144,6 +144,8 @@ class Testpmd(Peer):
 
     def start(self):
         queues = self.scenario.pairs
+        if self.scenario.ports > 32:
+            raise Failed("the distribution's DPDK has 32 ports at most")
         devices = [f"net_vhost{i},iface={path},queues={queues}" for i, path in enumerate(self.sockets)]
         arguments = ["--forward-mode=io", "--record-core-cycles", f"--rxq={queues}", f"--txq={queues}"]
         prefix = f"peer-{self.directory.name}"

@@ -13,6 +13,7 @@
 #include <sys/eventfd.h>
 
 #include "driver.h"
+#include "driver_packed.h"
 #include "port/guest.h"
 
 #define RIG_PAIRS    4
@@ -30,7 +31,9 @@ struct rig {
 	uint64_t rings_bytes; /* of ram: what is behind is for buffers */
 	struct guest *guest;
 	struct port *port;
-	struct driver d[2 * RIG_PAIRS + 1];
+	bool packed;                        /* rings are of that kind */
+	struct driver d[2 * RIG_PAIRS + 1]; /* split */
+	struct packed_driver p[2 * RIG_PAIRS + 1];
 	struct virtq *vq[2 * RIG_PAIRS + 1]; /* NULL: halted */
 	struct frame_batch batch;
 };
@@ -117,18 +120,26 @@ static inline const struct gmem *rig_memory(void *arg)
 	return ((struct rig *)arg)->ram.gmem;
 }
 
-static inline struct rig *rig_new(void)
+/* Both kinds of rings have the same numbers; only those that rig_run() starts are used. A packed one begins near its
+ * end. */
+static inline void rig_lay_out(struct rig *r, unsigned ring)
+{
+	driver_init(&r->d[ring], &r->ram, RIG_RING, (uint16_t)(65535 - 10 * ring));
+	r->d[ring].avail->flags = r->d[ring].used->flags = 0;
+	packed_init(&r->p[ring], &r->ram, RIG_RING, (uint16_t)(RIG_RING - 3 - ring));
+}
+
+static inline struct rig *rig_new_of(bool packed)
 {
 	struct rig *r = calloc(1, sizeof(*r));
 
 	expect(r, "memory");
+	r->packed = packed;
 	memset(&asked, 0, sizeof(asked));
 	ram_init(&r->ram, RIG_PART, 2);
 	memset(r->ram.p, RIG_GAP, 2 * RIG_PART);
-	for (unsigned i = 0; i <= CONTROLQ; i++) {
-		driver_init(&r->d[i], &r->ram, RIG_RING, (uint16_t)(65535 - 10 * i));
-		r->d[i].avail->flags = r->d[i].used->flags = 0;
-	}
+	for (unsigned i = 0; i <= CONTROLQ; i++)
+		rig_lay_out(r, i);
 	r->rings_bytes = r->ram.used_bytes;
 	rig_host.events = event_base_new();
 	r->guest = guest_new("vm1", 1500, RIG_PAIRS, &rig_host);
@@ -141,10 +152,15 @@ static inline struct rig *rig_new(void)
 	return r;
 }
 
-/* The front end starts a ring where its used index stands. */
+static inline struct rig *rig_new(void)
+{
+	return rig_new_of(false);
+}
+
+/* The front end starts a ring where its driver stands. */
 static inline int rig_run(struct rig *r, unsigned ring, int kick_fd)
 {
-	struct virtq_conf c = driver_conf(&r->d[ring]);
+	struct virtq_conf c = r->packed ? packed_conf(&r->p[ring]) : driver_conf(&r->d[ring]);
 	struct err e = {0};
 
 	c.indirect = true;
@@ -171,9 +187,9 @@ static inline void rig_free(struct rig *r)
 }
 
 /* Negotiated as said, and @pairs pairs running and enabled. */
-static inline struct rig *rig_up(bool mrg_rxbuf, bool long_header, unsigned pairs)
+static inline struct rig *rig_up_of(bool packed, bool mrg_rxbuf, bool long_header, unsigned pairs)
 {
-	struct rig *r = rig_new();
+	struct rig *r = rig_new_of(packed);
 
 	guest_connected(r->guest);
 	guest_features(r->guest, mrg_rxbuf, long_header);
@@ -182,6 +198,27 @@ static inline struct rig *rig_up(bool mrg_rxbuf, bool long_header, unsigned pair
 		guest_ring_enable(r->guest, i, true);
 	}
 	return r;
+}
+
+static inline struct rig *rig_up(bool mrg_rxbuf, bool long_header, unsigned pairs)
+{
+	return rig_up_of(false, mrg_rxbuf, long_header, pairs);
+}
+
+/* The next used buffer of a ring, if there is one. */
+static inline bool rig_take(struct rig *r, unsigned ring, struct vring_used_elem *e)
+{
+	return r->packed ? packed_take(&r->p[ring], e) : driver_take(&r->d[ring], e);
+}
+
+/* Offer one buffer with the head (or id) @head. */
+static inline void rig_offer_buffer(struct rig *r, unsigned ring, unsigned head, uint64_t gpa, uint32_t len,
+				    unsigned flags)
+{
+	if (r->packed)
+		packed_offer(&r->p[ring], gpa, len, flags, head);
+	else
+		driver_offer_buffer(&r->d[ring], head, gpa, len, flags);
 }
 
 /* Forget all buffers: what is allocated next begins behind the rings again, and nothing else is there. */
@@ -227,25 +264,38 @@ static inline unsigned cut_up(const uint32_t cut[CUTS_MAX], uint32_t bytes, uint
 	return n;
 }
 
+/* Descriptor @i of @n, in a table or in the ring. */
+static inline void rig_describe(struct rig *r, unsigned ring, unsigned head, unsigned i, unsigned n, uint64_t table,
+				uint64_t gpa, uint32_t len, unsigned flags)
+{
+	unsigned next = i < n - 1 ? VRING_DESC_F_NEXT : 0;
+
+	if (table && r->packed)
+		packed_indirect(&r->p[ring], table, i, gpa, len, flags);
+	else if (table)
+		driver_indirect(&r->d[ring], table, i, gpa, len, flags | next, i + 1);
+	else if (r->packed)
+		packed_put(&r->p[ring], gpa, len, flags | next, head);
+	else
+		driver_desc(&r->d[ring], head + i, gpa, len, flags | next, head + i + 1);
+}
+
 /* Offer a chain of buffers of the sizes @piece, each somewhere else, and tell where. */
 static inline void rig_offer(struct rig *r, unsigned ring, unsigned head, const uint32_t *piece, unsigned n,
 			     unsigned flags, bool indirect, uint64_t *gpa)
 {
-	struct driver *d = &r->d[ring];
 	uint64_t table = indirect ? ram_alloc(&r->ram, 16 * (uint64_t)n, 16) : 0;
 
 	for (unsigned i = 0; i < n; i++) {
-		unsigned f = flags | (i < n - 1 ? VRING_DESC_F_NEXT : 0);
-
 		gpa[i] = ram_alloc(&r->ram, piece[i] + 3u, 1) + 1;
-		if (indirect)
-			driver_indirect(d, table, i, gpa[i], piece[i], f, i + 1);
-		else
-			driver_desc(d, head + i, gpa[i], piece[i], f, head + i + 1);
+		rig_describe(r, ring, head, i, n, table, gpa[i], piece[i], flags);
 	}
 	if (indirect)
-		driver_desc(d, head, table, 16 * n, VRING_DESC_F_INDIRECT, 0);
-	driver_offer(d, head);
+		rig_offer_buffer(r, ring, head, table, 16 * n, VRING_DESC_F_INDIRECT);
+	else if (r->packed)
+		packed_show(&r->p[ring]);
+	else
+		driver_offer(&r->d[ring], head);
 }
 
 /* Is everything around a buffer as it was? */

@@ -68,8 +68,8 @@ static void frames_arrive_byte_for_byte_however_they_are_cut_up(void **state)
 	const struct net_hdr hdr = {0};
 
 	(void)state;
-	for (unsigned variant = 0; variant < 4; variant++) {
-		struct rig *r = rig_up(false, variant & 1, 1);
+	for (unsigned variant = 0; variant < 8; variant++) {
+		struct rig *r = rig_up_of(variant & 4, false, variant & 1, 1);
 		bool indirect = variant & 2;
 
 		for (size_t i = 0; i < ARRAY_SIZE(len); i++)
@@ -84,9 +84,9 @@ static void frames_arrive_byte_for_byte_however_they_are_cut_up(void **state)
 				assert_int_equal(r->batch.n, 1);
 				if (!frame_is(&r->batch.f[0], frame, len[i]))
 					fail_msg("%u bytes, cut %zu, variant %u", len[i], k, variant);
-				assert_false(driver_take(&r->d[TRANSMITQ(0)], &e)); /* still lent */
+				assert_false(rig_take(r, TRANSMITQ(0), &e)); /* still lent */
 				r->port->ops->rx_done(r->port, 0);
-				assert_true(driver_take(&r->d[TRANSMITQ(0)], &e));
+				assert_true(rig_take(r, TRANSMITQ(0), &e));
 				assert_int_equal(e.id, 0);
 				assert_int_equal(e.len, 0);
 			}
@@ -143,8 +143,9 @@ static void what_is_no_frame_is_dropped_under_its_name(void **state)
 	static uint8_t frame[RIG_FRAME];
 
 	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(row); i++) {
-		struct rig *r = rig_up(true, true, 1);
+	for (size_t turn = 0; turn < 2 * ARRAY_SIZE(row); turn++) {
+		struct rig *r = rig_up_of(turn % 2, true, true, 1);
+		size_t i = turn / 2;
 		struct vring_used_elem e = {0};
 
 		guest_ring_enable(r->guest, TRANSMITQ(0), !row[i].disabled);
@@ -157,7 +158,7 @@ static void what_is_no_frame_is_dropped_under_its_name(void **state)
 		assert_int_equal(r->port->counters[RIG_WORKER].rx_frames, 1);
 		assert_int_equal(r->port->counters[RIG_WORKER].rx_bytes, row[i].len);
 		r->port->ops->rx_done(r->port, 0);
-		assert_true(driver_take(&r->d[TRANSMITQ(0)], &e));
+		assert_true(rig_take(r, TRANSMITQ(0), &e));
 		assert_int_equal(e.id, 5);
 		assert_false(r->port->attention);
 		rig_free(r);
@@ -197,8 +198,8 @@ static void a_malformed_ring_gives_what_came_before_and_asks_for_attention(void 
 	assert_int_equal(receive(r, 0), 1);
 	assert_true(r->port->attention);
 	r->port->ops->rx_done(r->port, 0);
-	assert_true(driver_take(&r->d[TRANSMITQ(0)], &e));
-	assert_false(driver_take(&r->d[TRANSMITQ(0)], &e));
+	assert_true(rig_take(r, TRANSMITQ(0), &e));
+	assert_false(rig_take(r, TRANSMITQ(0), &e));
 	assert_int_equal(receive(r, 0), 0);
 	assert_false(r->port->ops->rx_sleep(r->port, 0)); /* nothing to stay awake for */
 	r->port->ops->attend(r->port);

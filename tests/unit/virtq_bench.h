@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "driver.h"
+#include "driver_packed.h"
 
 #define NEXT     VRING_DESC_F_NEXT
 #define WRITE    VRING_DESC_F_WRITE
@@ -24,7 +25,8 @@
 
 struct bench {
 	struct ram ram;
-	struct driver d;
+	struct driver d;        /* of a split ring */
+	struct packed_driver p; /* or of a packed one */
 	struct virtq *vq;
 	struct gspan span[VIRTQ_CHAIN_SPANS + 8];
 	struct virtq_chain chain;
@@ -41,6 +43,18 @@ static inline void open_bench(struct bench *b, uint16_t size, uint16_t start)
 	c.indirect = true;
 	b->vq = driver_start(&c);
 	b->done = start;
+}
+
+static inline void open_packed_bench(struct bench *b, uint16_t size, uint16_t start)
+{
+	struct virtq_conf c;
+
+	ram_init(&b->ram, PART, 2);
+	packed_init(&b->p, &b->ram, size, start);
+	c = packed_conf(&b->p);
+	c.indirect = true;
+	b->vq = driver_start(&c);
+	b->done = 0;
 }
 
 static inline void close_bench(struct bench *b)
