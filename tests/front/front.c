@@ -198,7 +198,7 @@ static void shape(const struct front *f, struct front_queue *q)
 	q->mergeable = !q->transmit && (f->features & FRONT_F_MRG_RXBUF);
 	q->indirect = q->transmit && f->chain > 1 && (f->features & FRONT_F_INDIRECT_DESC);
 	q->chain = q->mergeable ? 1 : f->chain;
-	q->slots = q->indirect ? q->size : (uint16_t)(q->size / q->chain);
+	q->slots = (uint16_t)(q->indirect ? q->size : q->size / q->chain);
 	q->step = split && !q->indirect ? q->chain : 1; /* an id is the head's place in the table, or free to choose */
 	q->piece_bytes = f->piece_bytes;
 	q->frame_bytes = f->conf.frame_bytes;

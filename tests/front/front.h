@@ -40,7 +40,6 @@ struct front_conf {
 	uint64_t wanted;      /* taken if offered */
 	bool in_flight;       /* have the back end keep its notes in our memory (GET_INFLIGHT_FD), required then */
 	bool strict;          /* a buffer completed that the back end does not have is a fault */
-	bool hold;            /* transmit rings do not start before front_release() */
 	unsigned timeout_ms;  /* for the connection and for each reply; 0 means 5000 */
 };
 
@@ -58,8 +57,6 @@ int front_connect(struct front *f, struct err *e) must_check;
  * The features must be the same. Split rings start at used->idx; packed ones at the base of the connection before, as
  * QEMU sends it, so that the back end needs its own notes (conf.in_flight). */
 int front_reconnect(struct front *f, struct err *e) must_check;
-/* With conf.hold, after either: start the transmit rings. So that nobody sends before all can receive. */
-int front_release(struct front *f, struct err *e) must_check;
 /* Stop all rings (GET_VRING_BASE) and remember where they stood; front_reconnect() continues there. */
 int front_stop(struct front *f, struct err *e) must_check;
 /* Close the connection without a word. */

@@ -246,16 +246,14 @@ static int start_ring(struct front *f, unsigned i, struct err *e)
 	return r;
 }
 
-/* Those that are held until front_release(), or all others. Enabled first: what is in a transmit ring that is started
- * but not enabled is thrown away. */
-static int start_rings(struct front *f, bool held, struct err *e)
+/* Enabled first: what is in a transmit ring that is started but not enabled is thrown away. */
+static int start_rings(struct front *f, struct err *e)
 {
-	const unsigned first = held ? 1 : 0, step = f->conf.hold ? 2 : 1;
 	int r = 0;
 
-	for (unsigned i = first; i < front_rings(f) && r == 0 && (f->features & FRONT_F_PROTOCOL); i += step)
+	for (unsigned i = 0; i < front_rings(f) && r == 0 && (f->features & FRONT_F_PROTOCOL); i++)
 		r = set_state(f, FRONT_SET_VRING_ENABLE, i, 1, e);
-	for (unsigned i = first; i < front_rings(f) && r == 0; i += step)
+	for (unsigned i = 0; i < front_rings(f) && r == 0; i++)
 		r = start_ring(f, i, e);
 	return r;
 }
@@ -300,7 +298,7 @@ static int bring_up(struct front *f, bool fresh, struct err *e)
 	if (r == 0)
 		r = send_memory(f, protocol, e);
 	if (r == 0)
-		r = start_rings(f, false, e);
+		r = start_rings(f, e);
 	if (r == 0)
 		r = settle(f, e);
 	if (r < 0)
@@ -329,13 +327,6 @@ int front_reconnect(struct front *f, struct err *e)
 		if (!f->queue[i].packed)
 			f->queue[i].base = __atomic_load_n(&f->queue[i].used->idx, __ATOMIC_ACQUIRE);
 	return bring_up(f, false, e);
-}
-
-int front_release(struct front *f, struct err *e)
-{
-	const int r = start_rings(f, true, e);
-
-	return r < 0 ? r : settle(f, e);
 }
 
 int front_stop(struct front *f, struct err *e)

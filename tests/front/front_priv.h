@@ -136,7 +136,7 @@ static inline bool front_take_back(struct front_queue *q, uint32_t id)
 
 static inline uint16_t front_pieces(const struct front_queue *q, uint32_t bytes)
 {
-	return bytes <= q->piece_bytes ? 1 : (uint16_t)((bytes + q->piece_bytes - 1) / q->piece_bytes);
+	return (uint16_t)(bytes <= q->piece_bytes ? 1 : (bytes + q->piece_bytes - 1) / q->piece_bytes);
 }
 
 static inline void front_free_push(struct front_queue *q, uint16_t id)

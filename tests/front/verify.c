@@ -22,7 +22,7 @@
 
 #define FLOWING_FRAMES 300 /* this many in each direction, and the back end works */
 #define ROUNDS         64  /* between looks at anything but the rings */
-#define SETTLE_MS      500 /* nothing arrives any more: the rest is lost */
+#define SETTLE_MS      500 /* nothing arrives any more: the rest is missing */
 #define NS_PER_MS      UINT64_C(1000000)
 
 struct verify {
@@ -62,11 +62,11 @@ static void print_flow(const struct flow *f, struct flow_counts *told)
 	const struct flow_counts now = f->count;
 
 	printf("{\"sent\": %" PRIu64 ", \"completed\": %" PRIu64 ", \"received\": %" PRIu64 ", \"duplicates\": %" PRIu64
-	       ", \"reordered\": %" PRIu64 ", \"lost\": %" PRIu64 ", \"corrupt\": %" PRIu64 ", \"waiting\": %" PRIu64
-	       ", \"ahead\": %" PRIu64 "}",
+	       ", \"reordered\": %" PRIu64 ", \"lost\": %" PRIu64 ", \"dropped\": %" PRIu64 ", \"corrupt\": %" PRIu64
+	       ", \"waiting\": %" PRIu64 ", \"ahead\": %" PRIu64 "}",
 	       now.sent - told->sent, now.completed - told->completed, now.received - told->received,
 	       now.duplicates - told->duplicates, now.reordered - told->reordered, now.lost - told->lost,
-	       now.corrupt - told->corrupt, flow_waiting(f), flow_ahead(f));
+	       now.dropped - told->dropped, now.corrupt - told->corrupt, flow_waiting(f), flow_ahead(f));
 	*told = now;
 }
 
@@ -121,14 +121,10 @@ static void look_for_flow(struct verify *v)
 	v->flowing = true;
 }
 
-/* Nobody sends before both can receive: what comes before that the switch drops, rightly. */
-static void release(struct verify *v)
+/* The back end is there, for the first time or again. */
+static void begin(struct verify *v)
 {
-	struct err e = {0};
-
 	for (unsigned i = 0; i < 2; i++) {
-		if (front_release(v->front[i], &e) < 0)
-			failed(v, e.text);
 		v->resumed[i] = v->flow[i].count.received;
 		v->progress_ns[i] = time_now_ns();
 	}
@@ -154,7 +150,7 @@ static void start(struct verify *v)
 		if (flow_init(f, (uint8_t)i, min_u32(v->window, front_rx_frames(f->rx))) < 0)
 			failed(v, "no memory");
 	}
-	release(v);
+	begin(v);
 }
 
 /* The socket of a back end that is just dying may take a connection that nobody serves. */
@@ -175,13 +171,13 @@ static void restart(struct verify *v)
 	for (unsigned i = 0; i < 2; i++)
 		front_hang_up(v->front[i]);
 	for (unsigned i = 0; i < 2; i++)
-		flow_judge(&v->flow[i]);
+		flow_died(&v->flow[i]);
 	look_for_faults(v);
 	report(v, "down");
 	for (unsigned i = 0; i < 2; i++)
 		if (reconnect(v->front[i], &e) < 0)
 			failed(v, e.text);
-	release(v);
+	begin(v);
 }
 
 static bool back_end_gone(const struct verify *v)
@@ -213,7 +209,7 @@ static void run(struct verify *v)
 	}
 }
 
-/* What is on its way arrives; what does not is lost. */
+/* What is on its way arrives; what does not is missing. */
 static void settle(struct verify *v)
 {
 	uint64_t quiet_since = time_now_ns();
@@ -228,7 +224,7 @@ static void settle(struct verify *v)
 		}
 	}
 	for (unsigned i = 0; i < 2; i++)
-		flow_judge(&v->flow[i]);
+		flow_end(&v->flow[i]);
 	look_for_faults(v);
 }
 
@@ -327,7 +323,7 @@ static void set_option(struct verify *v, struct front_conf *both, int option)
 
 static void read_options(struct verify *v, int argc, char **argv)
 {
-	struct front_conf both = {.frame_bytes = FLOW_MIN, .strict = true, .hold = true, .timeout_ms = 20000};
+	struct front_conf both = {.frame_bytes = FLOW_MIN, .strict = true, .timeout_ms = 20000};
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)

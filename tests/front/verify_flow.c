@@ -22,7 +22,8 @@ int flow_init(struct flow *f, uint8_t direction, unsigned window)
 {
 	f->direction = direction;
 	f->window = window;
-	f->low = 0;
+	f->low = f->dead = 0;
+	f->orphaned = false;
 	f->count = (struct flow_counts){0};
 	f->seen = calloc(FLOW_SEEN / 64, sizeof(*f->seen));
 	return f->seen ? 0 : -ENOMEM;
@@ -95,7 +96,7 @@ static void note_completed(struct flow *f)
 void flow_send(struct flow *f)
 {
 	struct front_frame frame[BURST];
-	const uint64_t on_their_way = f->count.sent - f->low;
+	const uint64_t on_their_way = f->count.sent - (f->low > f->dead ? f->low : f->dead);
 	const uint32_t room = on_their_way < f->window ? f->window - (uint32_t)on_their_way : 0;
 	const unsigned n = front_tx_claim(f->tx, frame, min_u32(room, BURST));
 
@@ -123,13 +124,14 @@ static bool check(const struct flow *f, const struct front_frame *frame, uint64_
 	       memcmp(frame->bytes - FRONT_HEADER_BYTES, no_offload, sizeof(no_offload)) == 0;
 }
 
-/* What is missing between low and @number does not come any more. */
+/* What is between low and @number is missing. */
 static void pass_over(struct flow *f, uint64_t number)
 {
-	if (number > f->low) {
-		f->count.lost += number - f->low;
-		f->low = number;
-	}
+	for (; f->low < number; f->low++)
+		if (f->low < f->dead || f->orphaned)
+			f->count.lost++;
+		else
+			f->count.dropped++;
 }
 
 static void take(struct flow *f, const struct front_frame *frame)
@@ -148,11 +150,11 @@ static void take(struct flow *f, const struct front_frame *frame)
 	f->count.received++;
 	if (number < f->low) {
 		f->count.reordered++;
-		f->count.lost--;
 		return;
 	}
 	pass_over(f, number);
 	f->low = number + 1;
+	f->orphaned = false;
 }
 
 unsigned flow_receive(struct flow *f)
@@ -166,7 +168,7 @@ unsigned flow_receive(struct flow *f)
 	return n;
 }
 
-void flow_judge(struct flow *f)
+static void drain(struct flow *f)
 {
 	struct front_frame none[1];
 
@@ -174,7 +176,19 @@ void flow_judge(struct flow *f)
 	note_completed(f);
 	while (flow_receive(f) > 0)
 		continue;
-	pass_over(f, f->count.completed);
+}
+
+void flow_died(struct flow *f)
+{
+	drain(f);
+	f->dead = f->count.completed;
+	f->orphaned = true;
+}
+
+void flow_end(struct flow *f)
+{
+	drain(f);
+	pass_over(f, f->count.sent);
 }
 
 uint64_t flow_waiting(const struct flow *f)

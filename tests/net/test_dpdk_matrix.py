@@ -118,7 +118,8 @@ class Lab:
         """Start testpmd and let it pass on frames within each pair."""
         # With small buffers a jumbo frame fills several; without merging it must fit into one.
         # A driver keeps what it has sent until its ring is nearly full: five buffers for each of 256 frames.
-        buffers = ("--enable-scatter", "--total-num-mbufs=32768") if self.mergeable else ("--mbuf-size=9728", "--total-num-mbufs=8192")
+        few_large, many_small = ("--mbuf-size=9728", "--total-num-mbufs=8192"), ("--total-num-mbufs=32768",)
+        buffers = ("--enable-scatter", *many_small) if self.mergeable else few_large
         devices = [self.device(i) for i in range(len(self.sockets))]
         self.testpmd = self.stack.enter_context(
             Testpmd(devices, self.tmp_path, "--max-pkt-len=9018", *buffers)
