@@ -470,7 +470,8 @@ static void writes_to_the_used_ring_are_logged(void **state)
 		b.vq->log_used = row[i].log_used;
 		b.vq->used_log.v = row[i].at;
 		b.vq->event_idx = row[i].event_idx;
-		memset(b.d.used->ring, 0xff, 512 * sizeof(b.d.used->ring[0])); /* an entry that is right is not written */
+		memset(b.d.used->ring, 0xff,
+		       512 * sizeof(b.d.used->ring[0])); /* an entry that is right is not written */
 		take(&b, row[i].step);
 		assert_int_equal(pread(fd, &pages, sizeof(pages), 0), sizeof(pages));
 		if (pages != row[i].pages)
