@@ -69,11 +69,9 @@ static inline enum drop_reason find_buffers(const struct guest_tx *q, struct fil
 /* Enter what was reserved. */
 static void open_reservation(struct guest_tx *q, unsigned worker)
 {
-	struct guest_reservation *last = &q->open[q->n_open - 1];
-
-	if (q->n_open == 0 || last->worker != worker)
-		last = &q->open[q->n_open++];
-	*last = (struct guest_reservation){.end = q->vq->fetched, .worker = (uint8_t)worker};
+	if (q->n_open == 0 || q->open[q->n_open - 1].worker != worker)
+		q->n_open++;
+	q->open[q->n_open - 1] = (struct guest_reservation){.end = q->vq->fetched, .worker = (uint8_t)worker};
 }
 
 /* Is there a place for a reservation of @worker? */
