@@ -17,7 +17,7 @@ from collections import deque
 import vhost_user as vu
 from guest_memory import Memory
 from vhost_user import FrontEnd
-from vring import WRITE, Ring, wait_any
+from vring import WRITE, PackedRing, Ring, wait_any
 
 POISON = b"\xa5"
 GUARD = 64  # bytes behind a received frame that must still be poison
@@ -32,13 +32,13 @@ PROTOCOL = (
 
 
 class Guest(FrontEnd):
-    """@mergeable, @event_idx, @version_1: features the driver takes. @frame_max: the largest frame it is ready for.
+    """@packed, @mergeable, @event_idx, @version_1: features the driver takes. @frame_max: the largest frame it is ready for.
     @rx_buffer: bytes of one receive buffer (default: 2 KiB, or a whole frame if not mergeable). @rx_pieces: descriptors
     per receive buffer. @layout: of its memory. @start: where its rings begin. @crossing: let buffers run over the
     boundaries of regions."""
 
     def __init__(
-        self, path, role="connect", *, pairs=1, size=256, mergeable=True, event_idx=False, version_1=True, drop=0,
+        self, path, role="connect", *, pairs=1, size=256, packed=False, mergeable=True, event_idx=False, version_1=True, drop=0,
         also=0, protocol=PROTOCOL, frame_max=1518, rx_buffer=None, rx_pieces=1, layout=None, file_offset=0, start=0,
         crossing=False, timeout_s=20,
     ):  # fmt: skip
@@ -51,6 +51,8 @@ class Guest(FrontEnd):
             self.want &= ~vu.F_VERSION_1
         if event_idx:
             self.want |= vu.F_EVENT_IDX
+        if packed:
+            self.want |= vu.F_RING_PACKED
         self.want_protocol = protocol
         self.mergeable, self.event_idx = mergeable, event_idx
         self.header = 12 if mergeable or version_1 else 10
@@ -61,7 +63,8 @@ class Guest(FrontEnd):
         self.rx_pieces = rx_pieces
         per_pair = size * (self.tx_slot + self.rx_slot + 2 * (16 + 2 + 8) + 2 * 1024) + 65536
         self.memory = Memory(layout or (pairs * per_pair + 65535) & ~65535, file_offset)
-        self.rings = [Ring(self.memory, size, event_idx=event_idx, start=start) for _ in range(2 * pairs)]
+        kind = PackedRing if packed else Ring
+        self.rings = [kind(self.memory, size, event_idx=event_idx, start=start) for _ in range(2 * pairs)]
         self.tx_base = [self._buffers(self.tx_slot) for _ in range(pairs)]
         self.rx_base = [self._buffers(self.rx_slot) for _ in range(pairs)]
         self.slots = [{} for _ in range(pairs)]  # posted receive buffers: {head: its pieces}
