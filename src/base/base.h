@@ -14,8 +14,8 @@
 #define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
-#define force_inline inline __attribute__((always_inline))
-#define must_check              __attribute__((warn_unused_result))
+#define force_inline           inline __attribute__((always_inline))
+#define must_check             __attribute__((warn_unused_result))
 #define printf_like(fmt, args) __attribute__((format(printf, fmt, args)))
 
 static inline uint32_t min_u32(uint32_t a, uint32_t b)

@@ -260,7 +260,7 @@ void fwd_process(struct fwd *f, struct port *in, struct frame_batch *b, unsigned
 		.work = work,
 		.stamp = fwd_stamp(f, t),
 	};
-	uint16_t to[FRAME_BATCH]; /* the first b->n are set before they are looked at */
+	uint16_t to[FRAME_BATCH] = {0};
 	bool flood = false;
 
 	if (unlikely(t->port[in->id] != in)) {

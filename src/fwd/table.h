@@ -15,7 +15,7 @@ struct owner {
 
 struct fwd_table {
 	uint32_t version; /* counts tables */
-	unsigned n; /* ports in id[] */
+	unsigned n;       /* ports in id[] */
 	uint16_t id[PORTS_MAX];
 	struct port *port[PORTS_MAX]; /* by id; NULL: none, and then not in id[] */
 	struct fwd_port_conf conf[PORTS_MAX];

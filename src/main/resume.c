@@ -46,7 +46,7 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 
 int resume_init(struct event_base *events, resume_add *add, struct err *e)
 {
-	static const struct timeval wait = {.tv_sec = RESUME_WAIT_MS / 1000, .tv_usec = RESUME_WAIT_MS % 1000 * 1000};
+	static const struct timeval wait = {.tv_sec = RESUME_WAIT_MS / 1000, .tv_usec = RESUME_WAIT_MS % 1000 * 1000L};
 
 	resume.add = add;
 	resume.over = false;

@@ -94,7 +94,7 @@ static inline enum drop_reason receive(uint32_t hdr_bytes, struct frame_batch *b
 	struct cursor c = {.s = spans, .n = chain->n_spans};
 	uint32_t len = chain->len - hdr_bytes;
 	enum drop_reason r;
-	struct net_hdr hdr;
+	struct net_hdr hdr = {0};
 
 	if (likely(chain->n_spans == 1)) {
 		memcpy(&hdr, spans->p, NET_HDR_SHORT);

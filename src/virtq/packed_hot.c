@@ -86,8 +86,7 @@ static bool fetch_list(struct virtq *vq, enum virtq_direction dir, struct virtq_
 		       const struct vring_packed_desc *d)
 {
 	struct virtq_chain *c = &b->chain[b->n];
-	struct walk w = {
-		.vq = vq, .batch = b, .chain = c, .want_write = wanted_flag(dir), .mixed = dir == VIRTQ_MIXED};
+	struct walk w = {.vq = vq, .batch = b, .chain = c, .want_write = wanted_flag(dir), .mixed = dir == VIRTQ_MIXED};
 	unsigned n_spans = b->n_spans;
 
 	c->end = c->at;
@@ -122,7 +121,7 @@ static bool fetch_any(struct virtq *vq, enum virtq_direction dir, struct virtq_b
 
 /* Fetch the usual chain: one buffer in one region. False: it is of another kind. */
 static force_inline bool fetch_plain(struct virtq *vq, enum virtq_direction dir, struct virtq_batch *b,
-				      const struct vring_packed_desc *d, struct gmem_window *w)
+				     const struct vring_packed_desc *d, struct gmem_window *w)
 {
 	struct gspan *s = &b->span[b->n_spans];
 	uint16_t end = advance(vq, vq->avail_at, 1);
@@ -250,12 +249,12 @@ static unsigned whole_frames(const struct virtq *vq, uint16_t seq, unsigned n)
 	return fit;
 }
 
-void packed_publish(struct virtq *vq, uint16_t upto)
+void packed_publish(struct virtq *vq, uint16_t until)
 {
 	uint16_t seq = vq->published;
 
-	while (seq != upto) {
-		unsigned n = whole_frames(vq, seq, (uint16_t)(upto - seq));
+	while (seq != until) {
+		unsigned n = whole_frames(vq, seq, (uint16_t)(until - seq));
 
 		for (unsigned i = 0; i < n; i++) {
 			const struct virtq_pending *p = &vq->pending[(seq + i) & vq->pending_mask];

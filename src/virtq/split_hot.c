@@ -63,8 +63,7 @@ static bool walk_chain(struct walk *w, struct vring_desc d)
 static bool fetch_chain(struct virtq *vq, enum virtq_direction dir, struct virtq_batch *b, const struct vring_desc *d)
 {
 	struct virtq_chain *c = &b->chain[b->n];
-	struct walk w = {
-		.vq = vq, .batch = b, .chain = c, .want_write = wanted_flag(dir), .mixed = dir == VIRTQ_MIXED};
+	struct walk w = {.vq = vq, .batch = b, .chain = c, .want_write = wanted_flag(dir), .mixed = dir == VIRTQ_MIXED};
 	unsigned n_spans = b->n_spans;
 
 	c->n_spans = c->n_readable = 0;
@@ -99,7 +98,7 @@ static bool fetch_any(struct virtq *vq, enum virtq_direction dir, struct virtq_b
 
 /* Fetch the usual chains, one buffer in one region, @n at most and up to the first that is not of that kind. */
 static force_inline unsigned fetch_plain(struct virtq *vq, enum virtq_direction dir, struct virtq_batch *b, unsigned n,
-					  struct gmem_window *w)
+					 struct gmem_window *w)
 {
 	/* Copies, because for all the compiler knows each store below might change them. */
 	const struct vring_desc *desc = vq->desc;
@@ -160,9 +159,9 @@ unsigned split_fetch(struct virtq *vq, enum virtq_direction dir, struct virtq_ba
 				       : fetch(vq, VIRTQ_MIXED, b);
 }
 
-void split_publish(struct virtq *vq, uint16_t upto)
+void split_publish(struct virtq *vq, uint16_t until)
 {
-	__atomic_store_n(&vq->used->idx, upto, __ATOMIC_RELEASE);
+	__atomic_store_n(&vq->used->idx, until, __ATOMIC_RELEASE);
 	split_log_used(vq, offsetof(struct vring_used, idx), sizeof(vq->used->idx));
 }
 

@@ -97,15 +97,16 @@ enum { VRING_PACKED_EVENT_ENABLE, VRING_PACKED_EVENT_DISABLE, VRING_PACKED_EVENT
 
 struct virtq_conf {
 	struct gmem *mem;
-	uint16_t size;           /* entries, at most VIRTQ_SIZE_MAX; of a split ring: a power of two */
-	uva_t desc, avail, used; /* as in SET_VRING_ADDR; packed: descriptor ring, driver's and device's event structure */
-	bool log_used;           /* VHOST_VRING_F_LOG: mark what we write into the ring */
-	gpa_t used_log;          /* split: where the used ring is for the log */
-	bool packed;             /* VIRTIO_F_RING_PACKED */
-	bool in_order;           /* VIRTIO_F_IN_ORDER: one used entry may stand for a batch */
-	bool event_idx;          /* VIRTIO_F_EVENT_IDX */
-	bool indirect;           /* VIRTIO_F_INDIRECT_DESC */
-	uint16_t base;           /* packed: the position to start at, if the journal knows of none */
+	uint16_t size; /* entries, at most VIRTQ_SIZE_MAX; of a split ring: a power of two */
+	uva_t desc, avail,
+		used;   /* as in SET_VRING_ADDR; packed: descriptor ring, driver's and device's event structure */
+	bool log_used;  /* VHOST_VRING_F_LOG: mark what we write into the ring */
+	gpa_t used_log; /* split: where the used ring is for the log */
+	bool packed;    /* VIRTIO_F_RING_PACKED */
+	bool in_order;  /* VIRTIO_F_IN_ORDER: one used entry may stand for a batch */
+	bool event_idx; /* VIRTIO_F_EVENT_IDX */
+	bool indirect;  /* VIRTIO_F_INDIRECT_DESC */
+	uint16_t base;  /* packed: the position to start at, if the journal knows of none */
 	struct virtq_journal *journal; /* packed: outlives us; NULL: nothing does */
 	int call_fd;                   /* eventfd that interrupts the guest, or -1; stays the caller's */
 };
@@ -133,8 +134,8 @@ struct virtq {
 			struct vring_packed_event *driver, *device;
 		};
 	};
-	gpa_t used_log;         /* of used; or of ring */
-	gpa_t event_log;        /* packed: of device */
+	gpa_t used_log;  /* of used; or of ring */
+	gpa_t event_log; /* packed: of device */
 	uint16_t size;
 	bool packed, in_order, log_used, event_idx, indirect;
 	uint16_t desc_ahead; /* packed: so many descriptors ahead are loaded */
@@ -223,8 +224,8 @@ void virtq_unfetch(struct virtq *vq, struct virtq_batch *b, unsigned n);
  * become visible at once (a frame in several buffers), at most VIRTQ_JOURNAL_ENTRIES in a packed ring. */
 static inline void virtq_complete(struct virtq *vq, const struct virtq_chain *c, uint32_t written_bytes, bool more);
 
-/* Show the guest all chains before sequence number @upto; all must be completed. */
-void virtq_publish(struct virtq *vq, uint16_t upto);
+/* Show the guest all chains before sequence number @until; all must be completed. */
+void virtq_publish(struct virtq *vq, uint16_t until);
 
 /* Complete and publish the chains @c[0 .. n): all that is fetched, nothing written to them. For transmitqs. */
 void virtq_return(struct virtq *vq, const struct virtq_chain *c, unsigned n);

@@ -29,15 +29,15 @@ void virtq_unfetch(struct virtq *vq, struct virtq_batch *b, unsigned n)
 		vq->avail_at = b->chain[b->n].at;
 }
 
-void virtq_publish(struct virtq *vq, uint16_t upto)
+void virtq_publish(struct virtq *vq, uint16_t until)
 {
-	if (vq->published == upto)
+	if (vq->published == until)
 		return;
 	if (vq->packed)
-		packed_publish(vq, upto);
+		packed_publish(vq, until);
 	else
-		split_publish(vq, upto);
-	__atomic_store_n(&vq->published, upto, __ATOMIC_RELAXED);
+		split_publish(vq, until);
+	__atomic_store_n(&vq->published, until, __ATOMIC_RELAXED);
 }
 
 void virtq_return(struct virtq *vq, const struct virtq_chain *c, unsigned n)

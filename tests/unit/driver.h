@@ -3,6 +3,7 @@
 
 /* A guest for tests: its memory, and the driver's side of a split ring in it (virtio 1.2, 2.7). Of src/virtq it uses the
  * layouts only. For use inside of cmocka tests, or wherever a failed assumption may end the program. */
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -10,6 +11,17 @@
 
 #include "gmem/gmem.h"
 #include "virtq/virtq.h"
+
+/* One turn of waiting for another thread: where there are fewer processors than threads, it must come to run. */
+static inline void wait_a_turn(void)
+{
+	static _Thread_local unsigned turns;
+
+	if (++turns % 256)
+		cpu_relax();
+	else
+		sched_yield();
+}
 
 #define RAM_GPA UINT64_C(0x40000000)
 #define RAM_UVA UINT64_C(0x7f0000000000)

@@ -71,10 +71,10 @@ static bool take_buffer(struct receiver *v, uint8_t *to, uint32_t *len)
 static unsigned take_all(struct receiver *v)
 {
 	static uint8_t bytes[NET_HDR_LONG + LEN_MAX + BUFFER_BYTES];
-	struct net_hdr hdr;
+	struct net_hdr hdr = {0};
 	unsigned n = 0;
 
-	for (uint32_t len, more; take_buffer(v, bytes, &len); n++) {
+	for (uint32_t len, more = 0; take_buffer(v, bytes, &len); n++) {
 		memcpy(&hdr, bytes, sizeof(hdr));
 		assert_in_range(hdr.num_buffers, 1, 4);
 		for (unsigned i = 1; i < hdr.num_buffers; i++, len += more)

@@ -216,7 +216,7 @@ static void *drive(void *arg)
 			wake(x->kick_fd);
 		for (unsigned spin = 0;
 		     spin < sent % 64 && d->taken == __atomic_load_n(&d->used->idx, __ATOMIC_RELAXED); spin++)
-			cpu_relax();
+			wait_a_turn();
 		if (d->taken == __atomic_load_n(&d->used->idx, __ATOMIC_RELAXED) && !driver_arm(x) &&
 		    !await(x->call_fd))
 			atomic_store(&x->stuck, true);
@@ -242,7 +242,7 @@ static void serve(struct exchange *x)
 		if (call >= 0)
 			wake(call);
 		for (unsigned spin = 0; spin < done % 57 && !virtq_ready(x->b.vq); spin++)
-			cpu_relax();
+			wait_a_turn();
 		if (done == EXCHANGES || virtq_ready(x->b.vq) || virtq_notify_on(x->b.vq))
 			continue;
 		x->sleeps++;
@@ -304,7 +304,7 @@ static void begin_moments(struct moment *m, bool event_idx)
 static void await_round(_Atomic unsigned *rounds, unsigned round)
 {
 	while (atomic_load(rounds) < round)
-		cpu_relax();
+		wait_a_turn();
 }
 
 static void *offer_in_each_round(void *arg)
@@ -470,7 +470,8 @@ static void writes_to_the_used_ring_are_logged(void **state)
 		b.vq->log_used = row[i].log_used;
 		b.vq->used_log.v = row[i].at;
 		b.vq->event_idx = row[i].event_idx;
-		memset(b.d.used->ring, 0xff, 512 * sizeof(b.d.used->ring[0])); /* an entry that is right is not written */
+		memset(b.d.used->ring, 0xff,
+		       512 * sizeof(b.d.used->ring[0])); /* an entry that is right is not written */
 		take(&b, row[i].step);
 		assert_int_equal(pread(fd, &pages, sizeof(pages), 0), sizeof(pages));
 		if (pages != row[i].pages)

@@ -176,7 +176,7 @@ static void begin_moments(struct moment *m, bool event_idx)
 static void await_round(_Atomic unsigned *rounds, unsigned round)
 {
 	while (atomic_load(rounds) < round)
-		cpu_relax();
+		wait_a_turn();
 }
 
 static void *offer_in_each_round(void *arg)

@@ -367,7 +367,7 @@ static void watch_round(struct watched *w)
 {
 	for (unsigned i = 0; i < w->frames * w->chains; i += w->chains) {
 		while (!is_used_on(&w->b.p, i))
-			cpu_relax();
+			wait_a_turn();
 		if (!is_used_on(&w->b.p, i + w->chains - 1) || !is_used_on(&w->b.p, i + w->chains / 2))
 			atomic_store(&w->torn, true);
 	}
@@ -380,11 +380,11 @@ static void *watch_frames(void *arg)
 
 	for (unsigned round = 1; round <= w->rounds; round++) {
 		while (atomic_load(&w->start) < round)
-			cpu_relax();
+			wait_a_turn();
 		watch_round(w);
 		for (unsigned i = 0; i < w->frames * w->chains; i++)
 			while (!packed_take(&w->b.p, &e))
-				cpu_relax();
+				wait_a_turn();
 		atomic_store(&w->done, round);
 	}
 	return NULL;
@@ -403,7 +403,7 @@ static void serve_watched(struct watched *w, unsigned round)
 	atomic_store(&w->start, round);
 	publish(&w->b);
 	while (atomic_load(&w->done) < round)
-		cpu_relax();
+		wait_a_turn();
 }
 
 static void the_driver_sees_whole_frames_only(void **state)
