@@ -70,7 +70,7 @@ static const struct gmem *memory(void *arg)
 /* ---- the guest's other processor ---- */
 
 /* The fuzzer's: a word that the guest may rewrite at any time. */
-static uint16_t *some_word(uint32_t random);
+uint16_t *some_word(uint32_t random);
 
 static void *rewrite_rings(void *unused)
 {

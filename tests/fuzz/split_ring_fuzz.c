@@ -14,7 +14,7 @@ static struct driver ring[RINGS];
 static bool in_order;
 
 /* A word of the front of a descriptor table or available ring, or of the indirect table. */
-static uint16_t *some_word(uint32_t random)
+uint16_t *some_word(uint32_t random)
 {
 	unsigned what = random % (2 * RINGS + 1);
 	uint32_t word = random >> 8;
