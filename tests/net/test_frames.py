@@ -83,6 +83,16 @@ def test_rings_of_every_size_wrap(attach, size):
 
 
 @pytest.mark.parametrize("event_idx", [False, True], ids=["flags", "event_idx"])
+@pytest.mark.parametrize("size", [5, 64, 100, 255, 1024])
+def test_packed_rings_of_every_size_wrap(attach, size, event_idx):
+    """Any size is allowed; each ring goes round more than twice, in each way a frame can lie in it."""
+    a, b = (attach(name, packed=True, size=size, event_idx=event_idx, start=3 * size - 2) for name in ("vm1", "vm2"))
+    for pieces, indirect in ((1, False), (5, False), (5, True)):
+        sizes = [60 + i % 1455 for i in range(2 * size + size // 2)]
+        carry(a, b, sizes, max(1, size // 4), cuts=cuts_of(pieces, a.header), indirect=indirect)
+
+
+@pytest.mark.parametrize("event_idx", [False, True], ids=["flags", "event_idx"])
 def test_the_index_goes_all_the_way_round(attach, event_idx):
     a, b = (attach(name, event_idx=event_idx) for name in ("vm1", "vm2"))
     total, frame = 0, [F.numbered(A, B, i, 64) for i in range(100)]
