@@ -139,8 +139,9 @@ def frames_pass(switch):
     return all(switch.counters(name)[c] > 3 for name in ("vm1", "vm2") for c in ("rx_frames", "tx_frames"))
 
 
+@pytest.mark.parametrize("rings", ["split", "packed"])
 @pytest.mark.parametrize("role, limit_s", [("connect", 1.0), ("listen", 2.5)])
-def test_traffic_goes_on_after_a_restart_of_flued(boot, role, limit_s):
+def test_traffic_goes_on_after_a_restart_of_flued(boot, role, limit_s, rings):
     """With flued connecting within a second; QEMU retries only once in a whole second (and the first is up to two).
 
     A guest sees its link go down and up, and Linux then forgets its neighbours; if the first ARP request or its answer
@@ -150,10 +151,13 @@ def test_traffic_goes_on_after_a_restart_of_flued(boot, role, limit_s):
     conf = {"ports": [{"name": f"vm{i + 1}", "mac": MAC[i], "role": role} for i in range(2)]}
     with Flued(conf) as switch:
         paths = [switch.socket_of(f"vm{i + 1}") for i in range(2)]
-        guests = [boot(f"vm{i + 1}", [VhostUser(paths[i], MAC[i], server=role == "connect")]) for i in range(2)]
+        how = {"server": role == "connect", "packed": rings == "packed"}
+        guests = [boot(f"vm{i + 1}", [VhostUser(paths[i], MAC[i], **how)]) for i in range(2)]
         for i, guest in enumerate(guests):
             set_up(guest, i)
         ping(guests[0], ADDRESS[1])
+        packed = int(switch.port("vm1")["detail"]["features"], 0) >> 34 & 1
+        assert packed == (rings == "packed")
         for i, guest in enumerate(guests):
             guest.ok(f"arp -s {ADDRESS[1 - i]} {MAC[1 - i]}")
         before = switch.counters("vm1")["rx_frames"]
