@@ -119,29 +119,48 @@ static bool fetch_any(struct virtq *vq, enum virtq_direction dir, struct virtq_b
 	return true;
 }
 
-/* Fetch the usual chain: one buffer in one region. False: it is of another kind. */
-static force_inline bool fetch_plain(struct virtq *vq, enum virtq_direction dir, struct virtq_batch *b,
-				     const struct vring_packed_desc *d, struct gmem_window *w)
-{
-	struct gspan *s = &b->span[b->n_spans];
-	uint16_t end = advance(vq, vq->avail_at, 1);
+#define WHOSE_FLAGS (VRING_PACKED_DESC_F_AVAIL | VRING_PACKED_DESC_F_USED)
 
-	if (unlikely((d->flags & KIND_FLAGS) != wanted_flag(dir)) ||
-	    unlikely(!gmem_span_whole(vq->mem, w, (gpa_t){d->addr}, d->len, s)))
-		return false;
-	prefetch_buffer(s, dir);
-	b->chain[b->n] = (struct virtq_chain){.seq = vq->fetched,
-					      .id = d->id,
-					      .n_spans = 1,
-					      .n_readable = dir != VIRTQ_WRITABLE,
-					      .len = d->len,
-					      .at = vq->avail_at,
-					      .end = end};
-	b->n++;
-	b->n_spans++;
-	vq->fetched++;
-	vq->avail_at = end;
-	return true;
+/* Fetch the usual chains, one buffer in one region, as many as there is room for and up to the first that is not of that
+ * kind, or not there. */
+static force_inline void fetch_plain(struct virtq *vq, enum virtq_direction dir, struct virtq_batch *b,
+				     struct gmem_window *w)
+{
+	/* Copies, because for all the compiler knows each store below might change them. */
+	const struct gmem *mem = vq->mem;
+	struct virtq_chain *c = &b->chain[b->n];
+	struct gspan *s = &b->span[b->n_spans];
+	struct gmem_window window = *w;
+	uint16_t at = vq->avail_at, seq = vq->fetched;
+	unsigned i, n = min_u32(b->max - b->n, b->max_spans - b->n_spans);
+	/* available, and neither chained nor a table nor of the other direction */
+	unsigned wanted = wanted_flag(dir) | (at & PACKED_WRAP ? VRING_PACKED_DESC_F_AVAIL : VRING_PACKED_DESC_F_USED);
+
+	for (i = 0; i < n; i++, c++, s++, seq++) {
+		struct vring_packed_desc d;
+
+		read_desc(vq, at, &d);
+		if ((d.flags & (KIND_FLAGS | WHOSE_FLAGS)) != wanted ||
+		    unlikely(!gmem_span_whole(mem, &window, (gpa_t){d.addr}, d.len, s)))
+			break;
+		prefetch_buffer(s, dir);
+		prefetch_read(&vq->ring[pos_of(advance(vq, at, vq->desc_ahead))]);
+		c->seq = seq;
+		c->id = d.id;
+		c->n_spans = 1;
+		c->n_readable = dir != VIRTQ_WRITABLE;
+		c->len = d.len;
+		c->at = at;
+		at = advance(vq, at, 1);
+		if (unlikely((c->at ^ at) & PACKED_WRAP))
+			wanted ^= WHOSE_FLAGS;
+		c->end = at;
+	}
+	b->n += i;
+	b->n_spans += i;
+	vq->fetched = seq;
+	vq->avail_at = at;
+	*w = window;
 }
 
 static force_inline unsigned fetch(struct virtq *vq, enum virtq_direction dir, struct virtq_batch *b)
@@ -151,14 +170,14 @@ static force_inline unsigned fetch(struct virtq *vq, enum virtq_direction dir, s
 
 	if (unlikely(virtq_fault_get(vq) != VIRTQ_FAULT_NONE))
 		return 0;
-	while (batch_has_room(b)) {
+	for (;;) {
 		struct vring_packed_desc d;
 
-		read_desc(vq, vq->avail_at, &d);
-		if (!is_available(d.flags, vq->avail_at))
+		fetch_plain(vq, dir, b, &w);
+		if (!batch_has_room(b))
 			break;
-		prefetch_read(&vq->ring[pos_of(advance(vq, vq->avail_at, vq->desc_ahead))]);
-		if (unlikely(!fetch_plain(vq, dir, b, &d, &w)) && !fetch_any(vq, dir, b, &d))
+		read_desc(vq, vq->avail_at, &d);
+		if (!is_available(d.flags, vq->avail_at) || !fetch_any(vq, dir, b, &d))
 			break;
 	}
 	return b->n - before;
@@ -177,17 +196,17 @@ static void log_ring(const struct virtq *vq, unsigned pos)
 		gmem_dirty(vq->mem, (gpa_t){vq->used_log.v + pos * sizeof(vq->ring[0])}, sizeof(vq->ring[0]));
 }
 
-static void put_used(struct virtq *vq, const struct virtq_journal_entry *u, int order)
+/* Length, id and flags in one store: whoever sees the flags sees the rest. */
+static inline void put_used(struct virtq *vq, const struct virtq_journal_entry *u, int order)
 {
-	struct vring_packed_desc *d = &vq->ring[pos_of(u->at)];
+	unsigned pos = pos_of(u->at);
+	uint64_t w = u->len | (uint64_t)u->id << 32 | (uint64_t)used_flags(u->at, u->len) << 48;
 
-	__atomic_store_n(&d->id, u->id, __ATOMIC_RELAXED);
-	__atomic_store_n(&d->len, u->len, __ATOMIC_RELAXED);
 	if (order == __ATOMIC_RELEASE)
-		__atomic_store_n(&d->flags, used_flags(u->at, u->len), __ATOMIC_RELEASE);
+		__atomic_store_n((uint64_t *)&vq->ring[pos].len, w, __ATOMIC_RELEASE);
 	else
-		__atomic_store_n(&d->flags, used_flags(u->at, u->len), __ATOMIC_RELAXED);
-	log_ring(vq, pos_of(u->at));
+		__atomic_store_n((uint64_t *)&vq->ring[pos].len, w, __ATOMIC_RELAXED);
+	log_ring(vq, pos);
 }
 
 /* Write what the intent says. The driver reads in order, so with the first one all become visible. */
