@@ -88,7 +88,8 @@ def table_runs_out_of_memory(g):
 def across_the_end(g):
     """A list over the ring's end, of which the last buffer is nowhere."""
     ring = g.tx_ring()
-    g.send([F.sized(BAD, B, 60)] * (g.size - 1))
+    # back to itself: a neighbour's ring could not take so many at once
+    g.send([F.sized(BAD, BAD, 60)] * (g.size - 1))
     g.wait_tx()
     for flags in (NEXT, NEXT, 0):
         ring.put(buffer(g) if flags else 1 << 50, 20, flags, 1)
