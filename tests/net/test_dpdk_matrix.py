@@ -80,7 +80,9 @@ def kinds(mergeable):
 
 def assert_same(came, sent):
     wrong = [i for i, (one, other) in enumerate(zip(came, sent)) if one != other]
-    assert not wrong, f"of {len(sent)} frames these came changed or out of order: {wrong}"
+    # which of the sent ones came there, or else what it is
+    what = {i: sent.index(came[i]) if came[i] in sent else f"{len(came[i])} B {came[i][:24].hex()}" for i in wrong}
+    assert not wrong, f"of {len(sent)} frames these came changed or out of order: {what}"
 
 
 class Lab:
@@ -158,8 +160,11 @@ class Lab:
             back = [F.sized(B, A, size) for _ in range(burst)]
             self.a.send(there)
             self.b.send(back)
-            assert_same(self.b.recv(burst, 60), there)
-            assert_same(self.a.recv(burst, 60), back)
+            try:
+                assert_same(self.b.recv(burst, 60), there)
+                assert_same(self.a.recv(burst, 60), back)
+            except AssertionError as e:
+                raise AssertionError(f"{kind}, {size} B: {e}") from e
 
     def exchange_all(self):
         for kind in self.kinds:
