@@ -17,7 +17,7 @@
 #define FRAME_HEAD_MAX  128   /* Ethernet, VLAN, IPv6 with some options, TCP with all options */
 #define FRAME_ROOM_TAG  8     /* of which a tag takes VLAN_TAG_BYTES */
 #define FRAME_BATCH     64    /* frames a worker handles at once */
-#define FRAME_BYTES_MAX 65550 /* 64 KiB of IP and an Ethernet header */
+#define FRAME_BYTES_MAX 65557 /* 64 KiB of IP, an Ethernet header and two tags */
 #define FRAME_MTU_MIN   68    /* RFC 791 */
 #define FRAME_MTU_MAX   65535
 
@@ -27,15 +27,43 @@ struct frame_span {
 	uint32_t len;
 };
 
-/* Checksum and segmentation work left to do, in the terms of virtio_net_hdr (virtio 1.2, 5.1.6); all zero: none.
- * Offsets count from the first byte of the frame. Checked when the frame was received. */
+/* struct virtio_net_hdr (virtio 1.2, 5.1.6). */
+enum {
+	NET_HDR_F_NEEDS_CSUM = 1, /* the L4 checksum is not complete: its field holds the pseudo-header's sum */
+	NET_HDR_F_DATA_VALID = 2, /* it was verified, or was made by us */
+};
+enum {
+	NET_HDR_GSO_NONE = 0,
+	NET_HDR_GSO_TCPV4 = 1,
+	NET_HDR_GSO_TCPV6 = 4,
+	NET_HDR_GSO_UDP_L4 = 5,
+	NET_HDR_GSO_ECN = 0x80, /* beside TCPV4 or TCPV6: CWR is set (RFC 3168 6.1.2) */
+};
+
+/* What may be left undone in a frame, by its sender or for its receiver. */
+enum {
+	OFFLOAD_CSUM = 1 << 0, /* the TCP or UDP checksum; all others need it too */
+	OFFLOAD_TSO4 = 1 << 1, /* cutting TCP over IPv4 */
+	OFFLOAD_TSO6 = 1 << 2,
+	OFFLOAD_ECN = 1 << 3,  /* in such frames CWR may be set */
+	OFFLOAD_USO4 = 1 << 4, /* cutting UDP into datagrams */
+	OFFLOAD_USO6 = 1 << 5,
+	OFFLOAD_ALL = (1 << 6) - 1,
+};
+
+/* Checksum and segmentation work left to do, in the terms of virtio_net_hdr; all zero: none. Checked when the frame was
+ * received (offload_take), so whoever has the frame may believe it: with a GSO type, NEEDS_CSUM is set, the frame is
+ * longer than a segment, hdr_len is where the payload begins and lies within the head, and IP and UDP lengths, the IPv4
+ * checksum and the L4 checksum's seed are those of the whole frame (seg_whole). Offsets count from the first byte of the
+ * frame. */
 struct frame_offload {
-	uint8_t flags;
-	uint8_t gso_type;
+	uint8_t flags;    /* NET_HDR_F_* */
+	uint8_t gso_type; /* NET_HDR_GSO_* */
 	uint16_t gso_size;
 	uint16_t hdr_len;
 	uint16_t csum_start;
 	uint16_t csum_offset;
+	bool is_ip6; /* with NET_HDR_GSO_UDP_L4, which does not tell by itself */
 };
 
 struct frame {
@@ -61,6 +89,25 @@ struct frame_batch {
 	struct frame f[FRAME_BATCH];
 	struct frame_span spans[2048]; /* holds at least one chain of the longest kind */
 };
+
+/* What a receiver must take (OFFLOAD_*) to be given the frame as it is. */
+static inline uint32_t frame_needs(const struct frame *f)
+{
+	uint32_t needs = f->off.flags & NET_HDR_F_NEEDS_CSUM ? OFFLOAD_CSUM : 0;
+
+	switch (f->off.gso_type & ~NET_HDR_GSO_ECN) {
+	case NET_HDR_GSO_TCPV4:
+		needs |= OFFLOAD_TSO4;
+		break;
+	case NET_HDR_GSO_TCPV6:
+		needs |= OFFLOAD_TSO6;
+		break;
+	case NET_HDR_GSO_UDP_L4:
+		needs |= f->off.is_ip6 ? OFFLOAD_USO6 : OFFLOAD_USO4;
+		break;
+	}
+	return f->off.gso_type & NET_HDR_GSO_ECN ? needs | OFFLOAD_ECN : needs;
+}
 
 /* Where rx begins to write the head of frame @f; sets f->data. */
 static inline uint8_t *frame_head_begin(struct frame *f)

@@ -3,24 +3,9 @@
 
 #include "base/spin.h"
 #include "port/guest.h"
+#include "port/offload.h"
 
 /* Private to guest*.c. */
-
-/* virtio 1.2, 5.1.6: struct virtio_net_hdr; num_buffers is there with VERSION_1 or MRG_RXBUF. Little-endian. */
-struct net_hdr {
-	uint8_t flags;
-	uint8_t gso_type;
-	uint16_t hdr_len;
-	uint16_t gso_size;
-	uint16_t csum_start;
-	uint16_t csum_offset;
-	uint16_t num_buffers;
-};
-#define NET_HDR_F_NEEDS_CSUM 1
-#define NET_HDR_GSO_NONE     0
-#define NET_HDR_SHORT        10
-#define NET_HDR_LONG         12
-_Static_assert(sizeof(struct net_hdr) == NET_HDR_LONG, "virtio 1.2, 5.1.6");
 
 /* The guest's transmitq: one worker receives from it. */
 struct guest_rx {

@@ -37,13 +37,6 @@ static inline void take(struct cursor *c, uint8_t *dst, uint32_t len)
 	}
 }
 
-/* No offload is on offer, so a driver must not ask for one (virtio 1.2, 5.1.6.2.1). Flags that do not ask for anything
- * are ignored, and so are the other fields (5.1.6.2.2). */
-static inline bool header_is_plain(const struct net_hdr *h)
-{
-	return !(h->flags & NET_HDR_F_NEEDS_CSUM) && h->gso_type == NET_HDR_GSO_NONE;
-}
-
 /* Make the next frame of the batch from a chain's pieces; @len bytes of frame follow the header. */
 static inline void make_frame(struct frame_batch *b, struct cursor *c, uint32_t len)
 {
@@ -65,7 +58,7 @@ static inline enum drop_reason check(const struct net_hdr *h, uint32_t len)
 		return DROP_TOO_SHORT;
 	if (unlikely(len > FRAME_BYTES_MAX))
 		return DROP_TOO_BIG;
-	return likely(header_is_plain(h)) ? DROP_N : DROP_BAD_OFFLOAD;
+	return likely(net_hdr_is_plain(h)) ? DROP_N : DROP_BAD_OFFLOAD;
 }
 
 /* The usual chain is one piece: make_frame() without the cursor. @p: behind the header. */

@@ -121,8 +121,11 @@ struct port {
 	uint16_t id; /* index in the switch's table; set when it joins the switch */
 
 	/* control writes, workers read (relaxed) */
-	_Atomic uint32_t mtu; /* bytes of payload behind the Ethernet header (and tag) */
-	_Atomic bool up;      /* may be sent to; false: forwarding skips it, unicast is dropped as port_down */
+	_Atomic uint32_t mtu;   /* bytes of payload behind the Ethernet header (and tag) */
+	_Atomic uint32_t takes; /* OFFLOAD_*: what tx() may be given undone; forwarding does the rest before */
+	_Atomic bool coalesce;  /* segments that came from here may be merged for a receiver that takes long frames */
+	_Atomic bool tell_too_big; /* who sends from here what a receiver's MTU is too small for is told by ICMP */
+	_Atomic bool up;           /* may be sent to; false: forwarding skips it, unicast is dropped as port_down */
 
 	/* worker sets, control clears: see port_attention() */
 	_Atomic bool attention;

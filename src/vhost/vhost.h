@@ -23,8 +23,16 @@
 
 /* Virtio feature bits (virtio 1.2, 5.1.3 and 6). */
 enum {
+	VIRTIO_NET_F_CSUM = 0,
+	VIRTIO_NET_F_GUEST_CSUM = 1,
 	VIRTIO_NET_F_MTU = 3,
 	VIRTIO_NET_F_MAC = 5,
+	VIRTIO_NET_F_GUEST_TSO4 = 7,
+	VIRTIO_NET_F_GUEST_TSO6 = 8,
+	VIRTIO_NET_F_GUEST_ECN = 9,
+	VIRTIO_NET_F_HOST_TSO4 = 11,
+	VIRTIO_NET_F_HOST_TSO6 = 12,
+	VIRTIO_NET_F_HOST_ECN = 13,
 	VIRTIO_NET_F_MRG_RXBUF = 15,
 	VIRTIO_NET_F_STATUS = 16,
 	VIRTIO_NET_F_CTRL_VQ = 17,
@@ -39,6 +47,9 @@ enum {
 	VIRTIO_F_VERSION_1 = 32,
 	VIRTIO_F_RING_PACKED = 34,
 	VIRTIO_F_IN_ORDER = 35,
+	VIRTIO_NET_F_GUEST_USO4 = 54,
+	VIRTIO_NET_F_GUEST_USO6 = 55,
+	VIRTIO_NET_F_HOST_USO = 56,
 };
 #define FEATURE(bit) (UINT64_C(1) << (bit))
 
@@ -97,6 +108,7 @@ struct vhost_conf {
 	enum vhost_front_end front_end;
 	unsigned pairs;            /* queue pairs offered */
 	unsigned mtu;              /* VIRTIO_NET_F_MTU; bytes */
+	uint64_t never;            /* FEATURE() bits that are not offered, though we know them */
 	struct mac mac;            /* for front ends that ask us (CONFIG); always valid */
 	struct vhost_saved *saved; /* of an earlier life, and for the next one; the owner's. NULL: nothing is kept */
 };

@@ -25,6 +25,11 @@ struct wire_piece {
 int l4_csum_check(const uint8_t *head, uint32_t head_len, uint32_t frame_len, uint32_t csum_start,
 		  uint32_t csum_offset) must_check;
 
+/* The same, for passing the work on: if it may be completed, write the seed that whoever does it expects into its field,
+ * where the headers tell it (else the sender's stays). Errors as l4_csum_check(); the head is then untouched. Hot. */
+int l4_csum_seed(uint8_t *head, uint32_t head_len, uint32_t frame_len, uint32_t csum_start,
+		 uint32_t csum_offset) must_check;
+
 /* Complete the checksum of a frame made of @head and the @n pieces behind it. The pseudo-header of TCP and UDP over IP
  * is computed here; the seed that the sender put into the field is believed only for what is inside a tunnel, for other
  * protocols and for source routes. Ethernet padding is not summed. Errors as l4_csum_check(); the head is then untouched. Hot. */

@@ -76,6 +76,21 @@ static struct csum pseudo(const struct job *j, const uint8_t *head)
 	return csum_pseudo6(ip + IP6_SRC_OFF, ip + IP6_DST_OFF, j->v.l4_proto, l4_bytes);
 }
 
+int l4_csum_seed(uint8_t *head, uint32_t head_len, uint32_t frame_len, uint32_t csum_start, uint32_t csum_offset)
+{
+	struct csum c;
+	struct job j;
+	int err = job_init(&j, head, head_len, frame_len, csum_start, csum_offset);
+
+	if (err)
+		return err;
+	if (seed_is_known(&j)) {
+		c = pseudo(&j, head);
+		be16_put(head + j.field, csum_seed(&c));
+	}
+	return 0;
+}
+
 /* Sum [start, end) of the frame. */
 static void sum_range(struct csum *c, const struct job *j, const uint8_t *head, uint32_t head_len,
 		      const struct wire_piece *rest, unsigned n)
