@@ -40,3 +40,8 @@ enum drop_reason offload_take(struct frame *f, const struct net_hdr *h, uint32_t
 
 /* The header that tells what is left to do of @f; num_buffers is 1. @valid_ok: the receiver understands DATA_VALID. Hot. */
 void offload_put(const struct frame *f, bool valid_ok, struct net_hdr *h);
+
+/* The names of a set of OFFLOAD_* as users see them, in that order: "csum tso4 tso6 ecn uso4 uso6"; "" for none. Written
+ * to @text, which is returned. Control thread. */
+#define OFFLOAD_NAMES_MAX 32 /* with the final zero */
+const char *offload_names(uint32_t set, char *text, size_t size);
