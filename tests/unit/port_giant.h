@@ -211,7 +211,8 @@ static inline void giants_go_out(struct port *p, int station, bool finished)
 		uint32_t len = make_giant(&sent, g, i);
 		struct frame_offload off = giant_offload(&sent, g);
 
-		print_message("out: %s\n", g->what);
+		if (i % ARRAY_SIZE(pieces) == 0)
+			print_message("out: %s\n", g->what);
 		port_send_undone(p, sent.bytes, len, pieces[i % ARRAY_SIZE(pieces)], &off);
 		port_flush(p);
 		assert_int_equal(receive_giant(station, &got, WAIT_S * 1000), len);

@@ -39,6 +39,34 @@ static void unfinished_checksums_of_local_sockets_are_told(void **state)
 	host_end();
 }
 
+/* Merging frames (GRO) the kernel verifies them. */
+static void a_checksum_the_kernel_has_verified_is_told(void **state)
+{
+	static const struct giant g = {"", 4, IPPROTO_TCP, NET_HDR_GSO_NONE, 0, 1000, 0};
+	static struct giant_frame sent;
+	struct port *p = open_port(1500, 1500);
+	int station = far_station("far");
+	uint32_t len = make_giant(&sent, &g, 0);
+	uint64_t end_ns = time_now_ns() + WAIT_S * NS_PER_S;
+	static struct kept kept;
+
+	(void)state;
+	must("ethtool -K near gro on && ip netns exec %s ethtool -K far tso off >/dev/null", net_far);
+	assert_int_equal(l4_csum_finish(sent.bytes, len, NULL, 0, 34, 16), 0);
+	for (kept.n = 0; kept.n == 0 && time_now_ns() < end_ns;) {
+		station_send(station, sent.bytes, len);
+		poll_until_quiet(p, keep, &kept);
+	}
+	assert_int_equal(kept.len, len);
+	assert_int_equal(kept.off.flags, NET_HDR_F_DATA_VALID);
+	sent.bytes[len - 1] ^= 1;
+	station_send(station, sent.bytes, len);
+	poll_until_quiet(p, keep, &kept);
+	assert_int_equal(kept.off.flags, 0);
+	close(station);
+	host_end();
+}
+
 static int far_giant_station(void)
 {
 	return giant_station(far_station("far"));
@@ -66,6 +94,179 @@ static void giants_go_out_whole(void **state)
 	assert_int_equal(all_drops(p), 0);
 	close(station);
 	host_end();
+}
+
+static void what_the_interface_cannot_do_the_kernel_does(void **state)
+{
+	static const struct giant g = {"", 4, IPPROTO_TCP, NET_HDR_GSO_TCPV4, 0, 20000, 1448};
+	static struct giant_frame sent, got;
+	struct port *p = open_port(1500, 1500);
+	int station = far_giant_station();
+	uint32_t len = make_giant(&sent, &g, 0);
+	struct frame_offload off = giant_offload(&sent, &g);
+
+	(void)state;
+	must("ethtool -K near tso off gso off tx off >/dev/null");
+	port_send_undone(p, sent.bytes, len, 1, &off);
+	for (uint32_t done = 0; done < g.payload; done += g.gso_size) {
+		len = receive_giant(station, &got, WAIT_S * 1000);
+		assert_int_equal(len, 66 + min_u32(g.gso_size, g.payload - done));
+		assert_int_equal(be32_get(got.bytes + 38), done);
+		assert_checksums(got.bytes, len);
+		assert_memory_equal(got.bytes + 66, sent.bytes + 66 + done, len - 66);
+	}
+	assert_int_equal(all_drops(p), 0);
+	close(station);
+	host_end();
+}
+
+/* Short frames and giants take different ways, and must not overtake each other. */
+static void giants_and_others_keep_their_order(void **state)
+{
+	static struct giant_frame sent, got;
+	struct port *p = open_port(1500, 1500);
+	int station = far_giant_station();
+	uint32_t len = make_giant(&sent, &giants[0], 0);
+	struct frame_offload off = giant_offload(&sent, &giants[0]);
+	struct port_totals t;
+
+	(void)state;
+	for (unsigned round = 0; round < 20; round++) {
+		for (unsigned i = 0; i < round; i++)
+			send_numbered(p, i);
+		port_send_undone(p, sent.bytes, len, 1, &off);
+		send_numbered(p, round);
+		port_flush(p);
+		for (unsigned i = 0; i <= round + 1; i++) {
+			uint32_t n = receive_giant(station, &got, WAIT_S * 1000);
+
+			assert_int_equal(n, i == round ? len : 200);
+			if (i != round)
+				assert_int_equal(be32_get(got.bytes + 14), min_u32(i, round));
+		}
+	}
+	port_totals(p, &t);
+	assert_int_equal(t.tx_frames, 20 + 190 + 20);
+	assert_int_equal(t.tx_bytes, 20 * len + 210 * 200);
+	close(station);
+	host_end();
+}
+
+static void giants_of_segments_too_long_for_the_interface_are_refused(void **state)
+{
+	static const struct {
+		uint32_t tag, gso_size;
+		bool fits;
+	} cases[] = {{0, 1448, true}, {0, 1449, false}, {0x8100000a, 1448, true}, {0x8100000a, 1449, false}};
+	static struct giant_frame sent, got;
+	struct port *p = open_port(1500, 1500);
+	int station = far_giant_station();
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct giant g = {"", 4, IPPROTO_TCP, NET_HDR_GSO_TCPV4, cases[i].tag, 5000, cases[i].gso_size};
+		uint32_t len = make_giant(&sent, &g, i);
+		struct frame_offload off = giant_offload(&sent, &g);
+		uint64_t refused = drops(p, DROP_KERNEL_REFUSED);
+
+		port_send_undone(p, sent.bytes, len, 1, &off);
+		send_numbered(p, i);
+		port_flush(p);
+		if (cases[i].fits)
+			assert_int_equal(receive_giant(station, &got, WAIT_S * 1000), len);
+		assert_int_equal(receive_giant(station, &got, WAIT_S * 1000), 200);
+		assert_int_equal(drops(p, DROP_KERNEL_REFUSED) - refused, !cases[i].fits);
+	}
+	close(station);
+	host_end();
+}
+
+static void giants_find_an_interface_that_is_down_or_gone(void **state)
+{
+	static struct giant_frame sent;
+	struct port *p = open_port(1500, 1500);
+	uint32_t len = make_giant(&sent, &giants[0], 0);
+	struct frame_offload off = giant_offload(&sent, &giants[0]);
+	int station;
+
+	(void)state;
+	must("ip link set near down");
+	port_send_undone(p, sent.bytes, len, 1, &off);
+	assert_int_equal(drops(p, DROP_KERNEL_REFUSED), 1);
+	assert_true(atomic_load(&p->attention));
+	p->ops->attend(p);
+	assert_false(atomic_load(&p->up));
+	must("ip link del near");
+	await_link(p, false);
+	plug(1500);
+	await_link(p, true);
+	station = far_giant_station();
+	giants_go_out(p, station, true);
+	close(station);
+	host_end();
+}
+
+static void giants_do_not_pass_what_waits(void **state)
+{
+	static struct giant_frame sent;
+	struct port *p = open_port(1500, 1500);
+	uint32_t len = make_giant(&sent, &giants[0], 0);
+	struct frame_offload off = giant_offload(&sent, &giants[0]);
+
+	(void)state;
+	p->ops->rx_wake(p, 0);
+	far_switch(false); /* busy: see port_packet_tx_test.c */
+	send_numbered(p, 0);
+	port_send_undone(p, sent.bytes, len, 1, &off);
+	assert_int_equal(drops(p, DROP_KERNEL_FULL), 1);
+	assert_true(atomic_load(&packet_of(p)->tx->backlog));
+	host_end();
+}
+
+static void a_checksum_that_cannot_be_completed_is_not_sent(void **state)
+{
+	const struct frame_offload off = {.flags = NET_HDR_F_NEEDS_CSUM, .csum_start = 14, .csum_offset = 2};
+	static struct giant_frame sent;
+	static uint8_t got[FRAME_LONGEST];
+	struct port *p = open_port(1500, 1500);
+	int station = far_station("far");
+
+	(void)state;
+	port_send_undone(p, sent.bytes, make_giant(&sent, &giants[9], 0), 1, &off);
+	send_numbered(p, 0);
+	port_flush(p);
+	assert_int_equal(drops(p, DROP_BAD_OFFLOAD), 1);
+	assert_int_equal(station_receive(station, got, WAIT_S * 1000), 200);
+	close(station);
+	host_end();
+}
+
+static void what_is_switched_off_is_not_taken(void **state)
+{
+	static const struct {
+		uint32_t off, takes;
+		const char *shown, *missing;
+	} cases[] = {
+		{0, OFFLOAD_ALL, "csum tso4 tso6 ecn uso4 uso6", ""},
+		{OFFLOAD_TSO4, OFFLOAD_ALL & ~OFFLOAD_TSO4, "csum tso6 ecn uso4 uso6", "tso4: switched off"},
+		{OFFLOAD_TSO4 | OFFLOAD_TSO6, OFFLOAD_CSUM | OFFLOAD_USO4 | OFFLOAD_USO6, "csum uso4 uso6",
+		 "tso4 tso6: switched off; ecn: need what is switched off"},
+		{OFFLOAD_CSUM, 0, "none", "csum: switched off; tso4 tso6 ecn uso4 uso6: need what is switched off"},
+	};
+
+	(void)state;
+	plug(1500);
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct packet_conf conf = {.name = "p", .ifname = "near", .mtu = 1500, .offloads_off = cases[i].off};
+		struct err e = {0};
+		struct port *p = start(packet_new(&conf, host_begin(), &e), &e);
+		struct port_info info = info_of(p);
+
+		assert_int_equal(atomic_load(&p->takes), cases[i].takes);
+		assert_string_equal(detail_of(&info, "offloads"), cases[i].shown);
+		assert_string_equal(detail_of(&info, "offloads_missing"), cases[i].missing);
+		host_end();
+	}
 }
 
 /* Other frames, as long as the interface of the sender allows. */
@@ -238,8 +439,16 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		veth_test(unfinished_checksums_of_local_sockets_are_told),
+		veth_test(a_checksum_the_kernel_has_verified_is_told),
 		veth_test(giants_come_in_whole),
 		veth_test(giants_go_out_whole),
+		veth_test(what_the_interface_cannot_do_the_kernel_does),
+		veth_test(giants_and_others_keep_their_order),
+		veth_test(giants_of_segments_too_long_for_the_interface_are_refused),
+		veth_test(giants_find_an_interface_that_is_down_or_gone),
+		veth_test(giants_do_not_pass_what_waits),
+		veth_test(a_checksum_that_cannot_be_completed_is_not_sent),
+		veth_test(what_is_switched_off_is_not_taken),
 		veth_test(long_frames_of_one_batch_do_not_share_a_buffer),
 		veth_test(a_long_frame_left_behind_is_not_taken_for_another),
 		veth_test(giants_that_find_no_room_are_lost_whole),
