@@ -102,6 +102,8 @@ struct fwd_work {
 	struct port_set touched; /* a bit is added for each port that was sent to and must be published and flushed */
 	uint64_t decided_cycles; /* when it was clear where every frame goes; copying came after */
 	struct fwd_memo memo[FWD_MEMOS];
+	unsigned cuts_left;      /* frames that this batch may still be cut into */
+	struct frame_batch room; /* for what frames are cut into */
 };
 
 /* Check, learn, look up and deliver every frame of @b, which @in has received. Called by the worker in a read-side
