@@ -435,6 +435,89 @@ static void giants_that_cannot_be_cut_are_dropped_and_do_no_harm(void **state)
 	host_end();
 }
 
+/* What the port says is left to do, can be done; and the kernel can be given the frame. */
+static void do_what_is_left(void *arg, struct frame *f)
+{
+	static uint8_t b[FRAME_LONGEST];
+	unsigned *n_giants = arg;
+	uint32_t len = flatten(f, b);
+	struct seg seg;
+
+	if (f->off.gso_type) {
+		enum seg_kind kind = f->off.gso_type == NET_HDR_GSO_UDP_L4                       ? SEG_UDP
+				     : (f->off.gso_type & ~NET_HDR_GSO_ECN) == NET_HDR_GSO_TCPV4 ? SEG_TCP4
+												 : SEG_TCP6;
+
+		assert_int_equal(f->off.flags, NET_HDR_F_NEEDS_CSUM);
+		assert_true(f->off.hdr_len < f->head_len && len > (uint32_t)f->off.hdr_len + f->off.gso_size);
+		assert_int_equal(seg_begin(&seg, b, f->head_len, len, kind, f->off.gso_size), 0);
+		assert_int_equal(seg.head_bytes, f->off.hdr_len);
+		++*n_giants;
+	} else if (f->off.flags & NET_HDR_F_NEEDS_CSUM) {
+		assert_int_equal(l4_csum_finish(b, len, NULL, 0, f->off.csum_start, f->off.csum_offset), 0);
+	}
+	host.port->ops->tx(host.port, &f, 1, WORKER);
+}
+
+/* Somebody at the other end of the cable asks for anything. */
+static void spoil(struct giant_frame *g)
+{
+	static const uint8_t types[] = {0, 1, 4, 5, 0x81, 0x84, 0x85, 2, 0xff};
+
+	switch (rnd_below(8)) {
+	case 0:
+		g->hdr.flags = (uint8_t)rnd_below(8);
+		break;
+	case 1:
+		g->hdr.gso_type = types[rnd_below(ARRAY_SIZE(types))];
+		break;
+	case 2:
+		g->hdr.gso_size = (uint16_t)(rnd_below(2) ? rnd() : rnd_below(20));
+		break;
+	case 3:
+		g->hdr.hdr_len = (uint16_t)rnd_below(300);
+		break;
+	case 4:
+		g->hdr.csum_start = (uint16_t)rnd_below(100);
+		break;
+	case 5:
+		g->hdr.csum_offset = (uint16_t)rnd_below(100);
+		break;
+	default:
+		g->bytes[12 + rnd_below(60)] = (uint8_t)rnd();
+	}
+}
+
+static void no_header_whatsoever_does_harm(void **state)
+{
+	static struct giant_frame giant;
+	struct port *p = open_port(1500, 1500);
+	int station = far_giant_station();
+	unsigned n_giants = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 5000; i++) {
+		struct giant g = giants[rnd_below(ARRAY_SIZE(giants))];
+		uint32_t len;
+
+		g.payload = rnd_below(i % 10 ? 4000 : g.payload) + 1;
+		len = make_giant(&giant, &g, i);
+		for (unsigned k = rnd_below(3); k > 0; k--)
+			spoil(&giant);
+		if (write(station, &giant, sizeof(giant.hdr) + len) < 0)
+			continue; /* the kernel sees through some */
+		port_poll(p, do_what_is_left, &n_giants);
+		port_flush(p);
+		event_base_loop(host.events, EVLOOP_NONBLOCK);
+	}
+	print_message("%u were fine, %u not\n", n_giants, (unsigned)drops(p, DROP_BAD_OFFLOAD));
+	assert_true(n_giants > 500 && drops(p, DROP_BAD_OFFLOAD) > 100);
+	assert_true(atomic_load(&p->up));
+	giants_come_in(p, station);
+	close(station);
+	host_end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -452,6 +535,7 @@ int main(void)
 		veth_test(long_frames_of_one_batch_do_not_share_a_buffer),
 		veth_test(a_long_frame_left_behind_is_not_taken_for_another),
 		veth_test(giants_that_find_no_room_are_lost_whole),
+		veth_test(no_header_whatsoever_does_harm),
 		veth_test(giants_that_cannot_be_cut_are_dropped_and_do_no_harm),
 	};
 	return cmocka_run_group_tests(tests, net_begin, net_end);
