@@ -5,26 +5,14 @@
  * Trust:   only heads are looked at, which are copies; a frame is at least ETH_HEAD_BYTES long (port_ops.rx).
  * Order:   frames to one port leave in the order they came, unicast and flooded ones alike.
  */
-#include <errno.h>
-
 #include "base/cycles.h"
 #include "fwd/finish.h"
-#include "fwd/table.h"
+#include "fwd/pass.h"
 
 /* Where a frame goes: a port's id, or one of these. */
 #define TO_SENT    0xfffd /* it is on its way */
 #define TO_FLOOD   0xfffe
 #define TO_NOWHERE 0xffff
-
-struct pass {
-	struct fwd *f;
-	const struct fwd_table *t;
-	struct port *in;
-	const struct fwd_port_conf *in_conf;
-	unsigned worker;
-	struct fwd_work *work;
-	uint64_t stamp;
-};
 
 static uint16_t drop(const struct pass *p, enum drop_reason r)
 {
@@ -154,102 +142,6 @@ static inline uint16_t decide(const struct pass *p, struct frame *f)
 	return find_way(p, f, src, dst, memo);
 }
 
-/* On a trunk, all but the native VLAN is sent tagged. */
-static bool leaves_tagged(const struct fwd_port_conf *c, const struct frame *f)
-{
-	return c->trunk && f->vlan != c->vid;
-}
-
-/* Frames for one port, as it should see them. */
-static void hand_over(const struct pass *p, struct port *out, struct frame *const *list, unsigned n)
-{
-	const struct fwd_port_conf *c = &p->t->conf[out->id];
-
-	for (unsigned i = 0; c->trunk && i < n; i++)
-		if (leaves_tagged(c, list[i]))
-			frame_push_tag(list[i], list[i]->pcp | list[i]->vlan);
-	out->ops->tx(out, list, n, p->worker);
-	for (unsigned i = 0; c->trunk && i < n; i++)
-		if (list[i]->tagged)
-			frame_pop_tag(list[i]);
-}
-
-/* Can @out be given @f as it is? */
-static inline bool is_ready(const struct port *out, const struct frame *f, uint32_t bytes_max)
-{
-	if (likely(!f->off.flags))
-		return f->len <= bytes_max;
-	return frame_longest(f) <= bytes_max &&
-	       !(frame_needs(f) & ~atomic_load_explicit(&((struct port *)out)->takes, memory_order_relaxed));
-}
-
-/* Do for @out what it does not do with a super-frame: cut it, and send it. */
-static enum drop_reason send_cut(const struct pass *p, struct port *out, const struct frame *f, uint32_t bytes_max)
-{
-	bool csum = !(atomic_load_explicit(&out->takes, memory_order_relaxed) & OFFLOAD_CSUM);
-	struct frame_batch *room = &p->work->room;
-	struct frame *list[FRAME_BATCH];
-	struct cut c;
-	int err = cut_begin(&c, f, bytes_max);
-
-	if (err)
-		return err == -EMSGSIZE ? DROP_TOO_BIG : DROP_BAD_OFFLOAD;
-	if (c.seg.count > p->work->cuts_left)
-		return DROP_QUEUE_FULL;
-	p->work->cuts_left -= c.seg.count;
-	for (unsigned n; (n = cut_next(&c, room, csum));) {
-		for (unsigned i = 0; i < n; i++)
-			list[i] = &room->f[i];
-		hand_over(p, out, list, n);
-	}
-	return DROP_N;
-}
-
-/* Some frames cannot be sent as they are: finish them or drop them, in order. */
-static __attribute__((noinline)) void send_unready(const struct pass *p, struct port *out, struct frame *const *list,
-						   unsigned n, uint32_t bytes_max)
-{
-	unsigned begin = 0;
-
-	for (unsigned i = 0; i < n; i++) {
-		struct frame *f = list[i];
-		enum drop_reason r = f->len > bytes_max ? DROP_TOO_BIG : DROP_BAD_OFFLOAD;
-
-		if (is_ready(out, f, bytes_max))
-			continue;
-		if (f->off.gso_type == NET_HDR_GSO_NONE && f->len <= bytes_max && finish_csum(f) == 0)
-			continue;
-		if (i > begin)
-			hand_over(p, out, list + begin, i - begin);
-		begin = i + 1;
-		if (f->off.gso_type != NET_HDR_GSO_NONE)
-			r = send_cut(p, out, f, bytes_max);
-		if (r != DROP_N)
-			port_drop(out, p->worker, r, 1);
-	}
-	if (n > begin)
-		hand_over(p, out, list + begin, n - begin);
-}
-
-static void send(const struct pass *p, unsigned id, struct frame **list, unsigned n)
-{
-	struct port *out = p->t->port[id];
-	uint32_t bytes_max = port_bytes_max(out);
-	bool ready = true;
-
-	if (!atomic_load_explicit(&out->up, memory_order_relaxed)) {
-		port_drop(out, p->worker, DROP_PORT_DOWN, n);
-		return;
-	}
-	for (unsigned i = 0; i < n; i++)
-		ready &= is_ready(out, list[i], bytes_max);
-	if (likely(ready))
-		hand_over(p, out, list, n);
-	else
-		send_unready(p, out, list, n, bytes_max);
-	p->work->touched.bits[id / 64] |= UINT64_C(1) << (id % 64);
-}
-
 /* All frames of the batch have one destination each: collect and send those with the same. */
 static void deliver_unicast(const struct pass *p, struct frame_batch *b, uint16_t *to)
 {
@@ -268,7 +160,7 @@ static void deliver_unicast(const struct pass *p, struct frame_batch *b, uint16_
 			}
 		sent += n;
 		if (id != TO_NOWHERE)
-			send(p, id, list, n);
+			pass_send(p, id, list, n, true);
 	}
 }
 
@@ -298,7 +190,7 @@ static void deliver_flooded(const struct pass *p, struct frame_batch *b, const u
 		}
 		count(&p->t->port[id]->counters[p->worker].tx_flooded, flooded);
 		if (n)
-			send(p, id, list, n);
+			pass_send(p, id, list, n, false);
 	}
 	for (unsigned i = 0; i < b->n; i++)
 		if (to[i] == TO_FLOOD && !sent[i])

@@ -6,6 +6,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "ctl/conf_offload.h"
 #include "gmem/gmem.h"
 #include "main/resume.h"
 #include "port/packet.h"
@@ -37,14 +38,28 @@ static void guest_forget(const char *name)
 
 static struct port *tap_make(const struct port_conf *c, const struct port_host *host, struct err *e)
 {
-	return tap_new(&(struct tap_conf){.name = c->name, .ifname = c->ifname, .netns = c->netns, .mtu = c->mtu}, host,
-		       e);
+	return tap_new(
+		&(struct tap_conf){
+			.name = c->name,
+			.ifname = c->ifname,
+			.netns = c->netns,
+			.mtu = c->mtu,
+			.offloads_off = offloads_unused(c->offloads_off),
+		},
+		host, e);
 }
 
 static struct port *packet_make(const struct port_conf *c, const struct port_host *host, struct err *e)
 {
-	return packet_new(&(struct packet_conf){.name = c->name, .ifname = c->ifname, .netns = c->netns, .mtu = c->mtu},
-			  host, e);
+	return packet_new(
+		&(struct packet_conf){
+			.name = c->name,
+			.ifname = c->ifname,
+			.netns = c->netns,
+			.mtu = c->mtu,
+			.offloads_off = offloads_unused(c->offloads_off),
+		},
+		host, e);
 }
 
 static const struct port_kind kinds[CONF_KIND_N] = {
@@ -106,7 +121,7 @@ static void host_inject(struct port *p, const void *frame, uint32_t len)
 	f->n_body = 0;
 	if (len > f->head_len) {
 		b->spans[b->n_spans++] =
-			(struct frame_span){.p = (const uint8_t *)frame + f->head_len, .len = len - f->head_len};
+			(struct wire_piece){.p = (const uint8_t *)frame + f->head_len, .len = len - f->head_len};
 		f->n_body = 1;
 	}
 	fwd_process(parts.fwd, p, b, COUNTERS_CONTROL, work);
@@ -166,10 +181,12 @@ struct model *wire_new(const struct conf *c, struct state *state, struct event_b
 		if (!m)
 			err_set(e, -ENOMEM, NULL, NULL, "out of memory");
 	}
-	if (m)
+	if (m) {
 		model_set_ageing(m, c->fwd.ageing_s);
-	else
+		model_set_mtu(m, c->mtu);
+	} else {
 		stop_parts();
+	}
 	return m;
 }
 

@@ -109,7 +109,7 @@ static enum drop_reason put_frame(struct frame_batch *b, const struct taken *t)
 	f->body = &b->spans[b->n_spans];
 	f->n_body = f->len > f->head_len;
 	if (f->n_body)
-		b->spans[b->n_spans++] = (struct frame_span){.p = t->p + f->head_len, .len = f->len - f->head_len};
+		b->spans[b->n_spans++] = (struct wire_piece){.p = t->p + f->head_len, .len = f->len - f->head_len};
 	return FINE;
 }
 

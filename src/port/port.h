@@ -57,7 +57,7 @@ struct port_info {
 	char reason[160]; /* of the last break, also after it was healed; or "" */
 	struct {
 		char key[32];
-		char value[128];
+		char value[512];    /* a list of reasons fits */
 	} detail[PORT_DETAILS_MAX]; /* what only this kind knows: socket, features, interface */
 	unsigned n_details;
 };

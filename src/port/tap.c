@@ -121,7 +121,7 @@ static void receive(struct tap *t, struct frame_batch *b, const struct net_hdr *
 	f->body = &b->spans[b->n_spans];
 	f->n_body = body_len > 0;
 	if (body_len) {
-		b->spans[b->n_spans++] = (struct frame_span){.p = t->arena + t->arena_used, .len = body_len};
+		b->spans[b->n_spans++] = (struct wire_piece){.p = t->arena + t->arena_used, .len = body_len};
 		t->arena_used += (body_len + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
 		t->n_lent++;
 	}

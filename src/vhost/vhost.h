@@ -172,7 +172,8 @@ struct vhost_state {
 	bool connected;
 	uint64_t connects;          /* connections so far */
 	bool features_set;          /* the guest's driver, or its firmware, has acknowledged features */
-	uint64_t known, offered;    /* virtio: all that could be offered, and what this front end was offered */
+	uint64_t known, never;      /* virtio: all that could be offered, and what is not to be */
+	uint64_t offered;           /* to this front end */
 	uint64_t features;          /* virtio, acknowledged */
 	uint64_t protocol_features; /* acknowledged */
 	unsigned rings_running, rings_enabled;

@@ -16,7 +16,7 @@
 
 #define FAKES_MAX  8
 #define GOT_MAX    512
-#define FAKE_BYTES 2048 /* of a longer frame, its first pieces are kept */
+#define FAKE_BYTES 4096 /* of a longer frame, its first pieces are kept */
 #define WORKER     2
 
 struct fake {

@@ -348,7 +348,7 @@ static inline void inbox_await(struct port *p, unsigned n)
 static inline void port_send_undone(struct port *p, const uint8_t *bytes, uint32_t len, unsigned pieces,
 				    const struct frame_offload *off)
 {
-	static struct frame_span spans[2048];
+	static struct wire_piece spans[2048];
 	struct frame f, *one = &f;
 	uint32_t at;
 
@@ -362,7 +362,7 @@ static inline void port_send_undone(struct port *p, const uint8_t *bytes, uint32
 	for (unsigned left = pieces; left > 0 && at < len; left--) {
 		uint32_t part = (len - at + left - 1) / left;
 
-		spans[f.n_body++] = (struct frame_span){.p = bytes + at, .len = part};
+		spans[f.n_body++] = (struct wire_piece){.p = bytes + at, .len = part};
 		at += part;
 	}
 	p->ops->tx(p, &one, 1, WORKER);
