@@ -21,6 +21,7 @@ static struct {
 	int attention_fd;
 	struct port_host host;
 	struct frame_batch batch; /* of frames the control thread sends */
+	struct fwd_work work;
 } parts = {.attention_fd = -1};
 
 /* ---- the kinds of ports ---- */
@@ -109,7 +110,7 @@ static void host_inject(struct port *p, const void *frame, uint32_t len)
 {
 	struct frame_batch *b = &parts.batch;
 	struct frame *f = &b->f[0];
-	struct fwd_work work = {0};
+	struct fwd_work *work = &parts.work;
 
 	b->n = 1;
 	b->n_spans = 0;
@@ -123,8 +124,9 @@ static void host_inject(struct port *p, const void *frame, uint32_t len)
 			(struct frame_span){.p = (const uint8_t *)frame + f->head_len, .len = len - f->head_len};
 		f->n_body = 1;
 	}
-	fwd_process(parts.fwd, p, b, COUNTERS_CONTROL, &work);
-	publish_and_flush(&work.touched);
+	fwd_process(parts.fwd, p, b, COUNTERS_CONTROL, work);
+	publish_and_flush(&work->touched);
+	work->touched = (struct port_set){0};
 }
 
 /* ---- up and down ---- */
