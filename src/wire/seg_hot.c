@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "base/bytes.h"
+#include "base/copy.h"
 #include "wire/csum.h"
 #include "wire/ip.h"
 
@@ -52,6 +53,21 @@ static int check_cut(const struct seg *s)
 	return 0;
 }
 
+/* The part of the sums that is the same in every segment. */
+static void sum_what_stays(struct seg *s)
+{
+	const uint8_t *ip = s->head + s->v.l3_off;
+
+	if (s->v.ip_version == 6) {
+		s->pseudo_sum = csum_pseudo6(ip + IP6_SRC_OFF, ip + IP6_DST_OFF, s->v.l4_proto, 0);
+		return;
+	}
+	s->pseudo_sum = csum_pseudo4(ip + IP4_SRC_OFF, ip + IP4_DST_OFF, s->v.l4_proto, 0);
+	csum_add(&s->ip_sum, ip, IP4_LEN_OFF);
+	csum_add(&s->ip_sum, ip + IP4_FRAG_OFF, IP4_CSUM_OFF - IP4_FRAG_OFF);
+	csum_add(&s->ip_sum, ip + IP4_SRC_OFF, s->v.l4_off - s->v.l3_off - IP4_SRC_OFF);
+}
+
 int seg_begin(struct seg *s, const uint8_t *head, uint32_t head_len, uint32_t frame_len, enum seg_kind kind,
 	      uint32_t gso_bytes)
 {
@@ -70,14 +86,21 @@ int seg_begin(struct seg *s, const uint8_t *head, uint32_t head_len, uint32_t fr
 	s->count = s->payload_bytes ? (s->payload_bytes - 1) / gso_bytes + 1 : 1;
 	s->csum_start = s->v.l4_off;
 	s->csum_offset = s->v.l4_proto == IPPROTO_TCP ? TCP_CSUM_OFF : UDP_CSUM_OFF;
+	sum_what_stays(s);
 	return check_cut(s);
 }
 
 static void put_ip4(const struct seg *s, uint8_t *ip, uint32_t payload_bytes, uint32_t index)
 {
-	be16_put(ip + IP4_LEN_OFF, (uint16_t)ip_len_field(s, payload_bytes));
-	be16_put(ip + IP4_ID_OFF, (uint16_t)(be16_get(ip + IP4_ID_OFF) + index));
-	csum_ip4_set(ip, s->v.l4_off - s->v.l3_off);
+	uint16_t len = (uint16_t)ip_len_field(s, payload_bytes);
+	uint16_t id = (uint16_t)(be16_get(ip + IP4_ID_OFF) + index);
+	struct csum c = s->ip_sum;
+
+	csum_add16(&c, len);
+	csum_add16(&c, id);
+	be16_put(ip + IP4_LEN_OFF, len);
+	be16_put(ip + IP4_ID_OFF, id);
+	be16_put(ip + IP4_CSUM_OFF, csum_done(&c));
 }
 
 /* The urgent pointer counts from the segment's own sequence number; segments behind it have none (RFC 9293 3.8.5). */
@@ -107,14 +130,9 @@ static void put_tcp(uint8_t *tcp, uint32_t done_bytes, bool is_last)
 
 static void put_seed(const struct seg *s, uint8_t *head, uint32_t payload_bytes)
 {
-	const uint8_t *ip = head + s->v.l3_off;
-	uint32_t l4_bytes = s->head_bytes - s->v.l4_off + payload_bytes;
-	struct csum c;
+	struct csum c = s->pseudo_sum;
 
-	if (s->v.ip_version == 4)
-		c = csum_pseudo4(ip + IP4_SRC_OFF, ip + IP4_DST_OFF, s->v.l4_proto, l4_bytes);
-	else
-		c = csum_pseudo6(ip + IP6_SRC_OFF, ip + IP6_DST_OFF, s->v.l4_proto, l4_bytes);
+	csum_add32(&c, s->head_bytes - s->v.l4_off + payload_bytes);
 	be16_put(head + s->csum_start + s->csum_offset, csum_seed(&c));
 }
 
@@ -144,10 +162,23 @@ bool seg_next(struct seg *s, uint8_t *head_out, uint32_t *head_out_len, uint32_t
 	*head_out_len = s->head_bytes;
 	*payload_off = s->head_bytes + done_bytes;
 	*payload_len = min_u32(s->gso_bytes, s->payload_bytes - done_bytes);
-	memcpy(head_out, s->head, s->head_bytes);
+	copy_bytes(head_out, s->head, s->head_bytes);
 	put_segment(s, head_out, *payload_len, s->done, s->done + 1 == s->count);
 	s->done++;
 	return true;
+}
+
+void seg_finish(const struct seg *s, uint8_t *head, const struct csum *payload)
+{
+	struct csum c = {0}; /* of the L4 header and the seed in it: an even number of bytes */
+	uint16_t sum;
+
+	csum_add(&c, head + s->csum_start, s->head_bytes - s->csum_start);
+	c.sum += payload->sum;
+	sum = csum_done(&c);
+	if (sum == 0 && s->v.l4_proto == IPPROTO_UDP)
+		sum = 0xffff; /* RFC 768 */
+	be16_put(head + s->csum_start + s->csum_offset, sum);
 }
 
 int seg_whole(const struct seg *s, uint8_t *head_out)
