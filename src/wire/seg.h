@@ -31,8 +31,10 @@ struct seg {
 	uint32_t count;         /* segments this frame makes; at least 1 */
 	uint32_t csum_start;    /* of every segment */
 	uint32_t csum_offset;
-	uint32_t done;          /* segments returned by seg_next() */
+	uint32_t done; /* segments returned by seg_next() */
+	/* what stays the same in every segment: */
 	struct csum ip_sum;     /* IPv4 header, without length, id and checksum */
+	struct csum l4_sum;     /* L4 header, without sequence number, flags, urgent pointer, length and checksum */
 	struct csum pseudo_sum; /* pseudo-header, without length */
 };
 

@@ -53,11 +53,27 @@ static int check_cut(const struct seg *s)
 	return 0;
 }
 
+/* The L4 header without what differs from segment to segment. */
+static void sum_l4(struct seg *s)
+{
+	const uint8_t *l4 = s->head + s->v.l4_off;
+
+	if (s->v.l4_proto == IPPROTO_UDP) {
+		csum_add(&s->l4_sum, l4, UDP_LEN_OFF);
+		return;
+	}
+	csum_add(&s->l4_sum, l4, TCP_SEQ_OFF);
+	csum_add(&s->l4_sum, l4 + TCP_ACK_OFF, TCP_DOFF_OFF - TCP_ACK_OFF);
+	csum_add(&s->l4_sum, l4 + TCP_WINDOW_OFF, TCP_CSUM_OFF - TCP_WINDOW_OFF);
+	csum_add(&s->l4_sum, l4 + TCP_HEAD_MIN, s->head_bytes - s->v.l4_off - TCP_HEAD_MIN);
+}
+
 /* The part of the sums that is the same in every segment. */
 static void sum_what_stays(struct seg *s)
 {
 	const uint8_t *ip = s->head + s->v.l3_off;
 
+	sum_l4(s);
 	if (s->v.ip_version == 6) {
 		s->pseudo_sum = csum_pseudo6(ip + IP6_SRC_OFF, ip + IP6_DST_OFF, s->v.l4_proto, 0);
 		return;
@@ -118,13 +134,14 @@ static void put_urgent(uint8_t *tcp, uint32_t done_bytes)
 
 static void put_tcp(uint8_t *tcp, uint32_t done_bytes, bool is_last)
 {
+	uint16_t clear = is_last ? 0 : TCP_FLAG_FIN | TCP_FLAG_PSH;
+
+	if (done_bytes)
+		clear |= TCP_FLAG_CWR; /* RFC 3168 6.1.2: said once */
 	be32_put(tcp + TCP_SEQ_OFF, be32_get(tcp + TCP_SEQ_OFF) + done_bytes);
-	if (!is_last)
-		tcp[TCP_FLAGS_OFF] &= (uint8_t) ~(TCP_FLAG_FIN | TCP_FLAG_PSH);
-	if (done_bytes == 0)
-		return;
-	tcp[TCP_FLAGS_OFF] &= (uint8_t)~TCP_FLAG_CWR; /* RFC 3168 6.1.2: said once */
-	if (tcp[TCP_FLAGS_OFF] & TCP_FLAG_URG)
+	/* The whole word, as seg_finish() will read it: a load that finds only a part in a store under way has to wait. */
+	be16_put(tcp + TCP_DOFF_OFF, be16_get(tcp + TCP_DOFF_OFF) & (uint16_t)~clear);
+	if (done_bytes && tcp[TCP_FLAGS_OFF] & TCP_FLAG_URG)
 		put_urgent(tcp, done_bytes);
 }
 
@@ -170,15 +187,23 @@ bool seg_next(struct seg *s, uint8_t *head_out, uint32_t *head_out_len, uint32_t
 
 void seg_finish(const struct seg *s, uint8_t *head, const struct csum *payload)
 {
-	struct csum c = {0}; /* of the L4 header and the seed in it: an even number of bytes */
+	uint8_t *l4 = head + s->csum_start, *field = l4 + s->csum_offset;
+	struct csum c = s->l4_sum;
 	uint16_t sum;
 
-	csum_add(&c, head + s->csum_start, s->head_bytes - s->csum_start);
-	c.sum += payload->sum;
+	if (s->v.l4_proto == IPPROTO_UDP) {
+		csum_add16(&c, be16_get(l4 + UDP_LEN_OFF));
+	} else {
+		csum_add32(&c, be32_get(l4 + TCP_SEQ_OFF));
+		csum_add16(&c, be16_get(l4 + TCP_DOFF_OFF));
+		csum_add16(&c, be16_get(l4 + TCP_URG_OFF));
+	}
+	csum_add16(&c, be16_get(field)); /* the seed */
+	c.sum += payload->sum;           /* headers are even */
 	sum = csum_done(&c);
 	if (sum == 0 && s->v.l4_proto == IPPROTO_UDP)
 		sum = 0xffff; /* RFC 768 */
-	be16_put(head + s->csum_start + s->csum_offset, sum);
+	be16_put(field, sum);
 }
 
 int seg_whole(const struct seg *s, uint8_t *head_out)
