@@ -67,12 +67,40 @@ static void on_ring_enable(void *owner, unsigned ring, bool enabled)
 	guest_ring_enable(((struct guest_wire *)owner)->guest, ring, enabled);
 }
 
+/* Virtio feature bits, and what they let be left undone: from the guest (virtio 1.2, 5.1.3, VIRTIO_NET_F_HOST_*), and
+ * to it (GUEST_*). */
+static const struct offload_bit {
+	unsigned from_guest, to_guest;
+	uint32_t offload;
+} offload_bits[] = {
+	{VIRTIO_NET_F_CSUM, VIRTIO_NET_F_GUEST_CSUM, OFFLOAD_CSUM},
+	{VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_GUEST_TSO4, OFFLOAD_TSO4},
+	{VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_GUEST_TSO6, OFFLOAD_TSO6},
+	{VIRTIO_NET_F_HOST_ECN, VIRTIO_NET_F_GUEST_ECN, OFFLOAD_ECN},
+	{VIRTIO_NET_F_HOST_USO, VIRTIO_NET_F_GUEST_USO4, OFFLOAD_USO4},
+	{VIRTIO_NET_F_HOST_USO, VIRTIO_NET_F_GUEST_USO6, OFFLOAD_USO6},
+};
+
+/* All others need the checksum (5.1.3.1). */
+static uint32_t if_csum(uint32_t offloads)
+{
+	return offloads & OFFLOAD_CSUM ? offloads : 0;
+}
+
 static void on_features(void *owner, uint64_t features)
 {
-	bool mrg_rxbuf = features & FEATURE(VIRTIO_NET_F_MRG_RXBUF);
+	struct guest_agreed a = {.mrg_rxbuf = features & FEATURE(VIRTIO_NET_F_MRG_RXBUF)};
 
-	guest_features(((struct guest_wire *)owner)->guest, mrg_rxbuf,
-		       mrg_rxbuf || features & FEATURE(VIRTIO_F_VERSION_1));
+	a.long_header = a.mrg_rxbuf || features & FEATURE(VIRTIO_F_VERSION_1);
+	for (unsigned i = 0; i < ARRAY_SIZE(offload_bits); i++) {
+		const struct offload_bit *b = &offload_bits[i];
+
+		a.may_leave |= features & FEATURE(b->from_guest) ? b->offload : 0;
+		a.takes |= features & FEATURE(b->to_guest) ? b->offload : 0;
+	}
+	a.may_leave = if_csum(a.may_leave);
+	a.takes = if_csum(a.takes);
+	guest_features(((struct guest_wire *)owner)->guest, &a);
 }
 
 static int on_mtu(void *owner, unsigned mtu)

@@ -104,18 +104,24 @@ void guest_disconnected(struct guest *g, const char *reason)
 		snprintf(g->reason, sizeof(g->reason), "%s", reason);
 }
 
-void guest_features(struct guest *g, bool mrg_rxbuf, bool long_header)
+void guest_features(struct guest *g, const struct guest_agreed *agreed)
 {
-	g->mrg_rxbuf = mrg_rxbuf;
-	g->hdr_bytes = long_header ? NET_HDR_LONG : NET_HDR_SHORT;
+	g->agreed = *agreed;
+	atomic_store_explicit(&g->port.takes, agreed->takes, memory_order_relaxed);
+}
+
+static uint8_t hdr_bytes(const struct guest *g)
+{
+	return g->agreed.long_header ? NET_HDR_LONG : NET_HDR_SHORT;
 }
 
 static int run_receiveq(struct guest *g, unsigned k, struct virtq *vq)
 {
 	struct guest_tx *q = &g->tx[k];
 
-	q->hdr_bytes = g->hdr_bytes;
-	q->mergeable = g->mrg_rxbuf;
+	q->hdr_bytes = hdr_bytes(g);
+	q->mergeable = g->agreed.mrg_rxbuf;
+	q->valid_ok = g->agreed.takes & OFFLOAD_CSUM;
 	q->vq = vq;
 	q->n_open = 0;
 	q->running = true;
@@ -130,7 +136,8 @@ static int run_transmitq(struct guest *g, unsigned k, struct virtq *vq, int kick
 	struct guest_rx *q = &g->rx[k];
 	int rc;
 
-	q->hdr_bytes = g->hdr_bytes;
+	q->hdr_bytes = hdr_bytes(g);
+	q->may_leave = (uint8_t)g->agreed.may_leave;
 	q->n_lent = 0;
 	q->vq = vq;
 	virtq_notify_off(vq);
@@ -313,7 +320,7 @@ struct guest *guest_new(const char *name, unsigned mtu, unsigned pairs, const st
 	g->port.mtu = mtu;
 	g->pairs = pairs;
 	g->host = host;
-	g->hdr_bytes = NET_HDR_LONG;
+	g->agreed.long_header = true;
 	g->tx_set = &no_receiveqs;
 	return g;
 }

@@ -31,9 +31,15 @@ void guest_set_link(struct guest *g, const struct guest_link *link);
  * transmitq k (we rx from it), 2 * pairs = the control queue. */
 void guest_connected(struct guest *g);
 void guest_disconnected(struct guest *g, const char *reason);
-/* Virtio features as acknowledged; @mrg_rxbuf and @long_header say what follows from them for the rings: several
- * buffers for a frame (virtio 1.2, 5.1.6.3.1), and a header of 12 rather than 10 bytes (5.1.6.1). */
-void guest_features(struct guest *g, bool mrg_rxbuf, bool long_header);
+/* What follows from the virtio features that were acknowledged. */
+struct guest_agreed {
+	bool mrg_rxbuf;     /* several buffers for a frame (virtio 1.2, 5.1.6.3.1) */
+	bool long_header;   /* of 12 rather than 10 bytes (5.1.6.1) */
+	uint32_t may_leave; /* OFFLOAD_*: what the guest may leave undone in what it sends (5.1.6.2) */
+	uint32_t takes;     /* OFFLOAD_*: what may be left undone in what it receives (5.1.6.3) */
+};
+/* Its rings are halted. */
+void guest_features(struct guest *g, const struct guest_agreed *agreed);
 int guest_ring_run(struct guest *g, unsigned ring, struct virtq *vq, int kick_fd, struct err *e);
 void guest_ring_halt(struct guest *g, unsigned ring);
 void guest_ring_enable(struct guest *g, unsigned ring, bool enabled);

@@ -13,6 +13,7 @@ struct guest_rx {
 	struct virtq *vq; /* NULL: halted */
 	_Atomic bool enabled;
 	uint8_t hdr_bytes;
+	uint8_t may_leave; /* OFFLOAD_*: undone in frames of the guest */
 	/* the owning worker */
 	cache_aligned unsigned n_lent;
 	struct virtq_chain lent[FRAME_BATCH];
@@ -36,6 +37,7 @@ struct guest_tx {
 	struct virtq *vq; /* NULL: halted */
 	uint8_t hdr_bytes;
 	bool mergeable;
+	bool valid_ok;         /* the guest understands DATA_VALID */
 	bool running, enabled; /* control only */
 	/* workers, under the lock */
 	cache_aligned struct spin lock;
@@ -57,8 +59,7 @@ struct guest {
 	unsigned pairs;
 	/* control */
 	bool connected, broken;
-	bool mrg_rxbuf;
-	uint8_t hdr_bytes;
+	struct guest_agreed agreed;
 	char reason[160];
 	struct guest_ctrl *ctrl;
 	struct virtq *ctrl_vq; /* NULL: halted */

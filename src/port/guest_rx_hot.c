@@ -51,14 +51,26 @@ static inline void make_frame(struct frame_batch *b, struct cursor *c, uint32_t 
 		b->spans[b->n_spans++] = (struct frame_span){.p = c->s[i].p, .len = c->s[i].len};
 }
 
-/* The frame's length after the header, if it may be a frame. */
-static inline enum drop_reason check(const struct net_hdr *h, uint32_t len)
+/* Bytes after the header: may they be a frame? */
+static inline enum drop_reason check_length(uint32_t len)
 {
 	if (unlikely(len < ETH_HEAD_BYTES))
 		return DROP_TOO_SHORT;
-	if (unlikely(len > FRAME_BYTES_MAX))
-		return DROP_TOO_BIG;
-	return likely(net_hdr_is_plain(h)) ? DROP_N : DROP_BAD_OFFLOAD;
+	return likely(len <= FRAME_BYTES_MAX) ? DROP_N : DROP_TOO_BIG;
+}
+
+/* The frame just made comes with work left to do; take it back if it is not right. */
+static __attribute__((noinline)) enum drop_reason take_offload(struct frame_batch *b, const struct net_hdr *h,
+							       uint32_t agreed)
+{
+	struct frame *f = &b->f[b->n - 1];
+	enum drop_reason r = offload_take(f, h, agreed);
+
+	if (r != DROP_N) {
+		b->n--;
+		b->n_spans = (unsigned)(f->body - b->spans);
+	}
+	return r;
 }
 
 /* The usual chain is one piece: make_frame() without the cursor. @p: behind the header. */
@@ -81,26 +93,24 @@ static inline void make_frame_of_piece(struct frame_batch *b, const uint8_t *p, 
 }
 
 /* Look at one fetched chain: a frame (DROP_N), or why it is dropped. */
-static inline enum drop_reason receive(uint32_t hdr_bytes, struct frame_batch *b, const struct virtq_chain *chain,
+static inline enum drop_reason receive(const struct guest_rx *q, struct frame_batch *b, const struct virtq_chain *chain,
 				       struct gspan *spans)
 {
 	struct cursor c = {.s = spans, .n = chain->n_spans};
-	uint32_t len = chain->len - hdr_bytes;
-	enum drop_reason r;
+	uint32_t hdr_bytes = q->hdr_bytes, len = chain->len - hdr_bytes;
+	enum drop_reason r = check_length(len);
 	struct net_hdr hdr = {0};
 
+	if (unlikely(r != DROP_N))
+		return r;
 	if (likely(chain->n_spans == 1)) {
 		memcpy(&hdr, spans->p, NET_HDR_SHORT);
-		r = check(&hdr, len);
-		if (likely(r == DROP_N))
-			make_frame_of_piece(b, spans->p + hdr_bytes, len);
-		return r;
-	}
-	take(&c, (uint8_t *)&hdr, hdr_bytes);
-	r = check(&hdr, len);
-	if (likely(r == DROP_N))
+		make_frame_of_piece(b, spans->p + hdr_bytes, len);
+	} else {
+		take(&c, (uint8_t *)&hdr, hdr_bytes);
 		make_frame(b, &c, len);
-	return r;
+	}
+	return likely(net_hdr_is_plain(&hdr)) ? DROP_N : take_offload(b, &hdr, q->may_leave);
 }
 
 /* Look at the fetched chains; returns how many of them there are before one without room for a header. */
@@ -121,7 +131,7 @@ static unsigned receive_all(struct guest_rx *q, struct frame_batch *b, struct vi
 			break;
 		bytes += chain->len - hdr_bytes;
 		if (likely(enabled))
-			r = receive(hdr_bytes, b, chain, span);
+			r = receive(q, b, chain, span);
 		if (unlikely(r != DROP_N))
 			count(&counts->drop[r], 1);
 		span += chain->n_spans;

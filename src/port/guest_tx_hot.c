@@ -166,11 +166,13 @@ static inline void put(struct cursor *c, const uint8_t *src, uint32_t len)
 	}
 }
 
-static inline void put_frame(struct cursor *c, const struct frame *f, uint32_t hdr_bytes)
+static inline void put_frame(struct cursor *c, const struct frame *f, const struct guest_tx *q)
 {
-	struct net_hdr hdr = {.num_buffers = (uint16_t)c->chains_left};
+	struct net_hdr hdr;
 
-	put(c, (const uint8_t *)&hdr, hdr_bytes);
+	offload_put(f, q->valid_ok, &hdr);
+	hdr.num_buffers = (uint16_t)c->chains_left;
+	put(c, (const uint8_t *)&hdr, q->hdr_bytes);
 	put(c, f->data, f->head_len);
 	for (unsigned i = 0; i < f->n_body; i++)
 		put(c, f->body[i].p, f->body[i].len);
@@ -178,12 +180,15 @@ static inline void put_frame(struct cursor *c, const struct frame *f, uint32_t h
 }
 
 /* The usual case of put_frame(): one buffer in one piece. */
-static force_inline void put_whole(struct virtq *vq, const struct virtq_chain *chain, const struct gspan *s,
-				   const struct frame *f, uint32_t hdr_bytes)
+static force_inline void put_whole(const struct guest_tx *q, const struct virtq_chain *chain, const struct gspan *s,
+				   const struct frame *f)
 {
-	static const struct net_hdr hdr = {.num_buffers = 1};
+	uint32_t hdr_bytes = q->hdr_bytes;
 	uint8_t *to = s->p + hdr_bytes;
+	struct net_hdr hdr = {.num_buffers = 1};
 
+	if (unlikely(f->off.flags))
+		offload_put(f, q->valid_ok, &hdr);
 	memcpy(s->p, &hdr, NET_HDR_SHORT);
 	if (likely(hdr_bytes == NET_HDR_LONG))
 		memcpy(s->p + NET_HDR_SHORT, &hdr.num_buffers, sizeof(hdr.num_buffers));
@@ -196,8 +201,8 @@ static force_inline void put_whole(struct virtq *vq, const struct virtq_chain *c
 		copy_bytes(to, f->body[i].p, f->body[i].len);
 		to += f->body[i].len;
 	}
-	gmem_dirty(vq->mem, s->gpa, hdr_bytes + f->len);
-	virtq_complete(vq, chain, hdr_bytes + f->len, false);
+	gmem_dirty(q->vq->mem, s->gpa, hdr_bytes + f->len);
+	virtq_complete(q->vq, chain, hdr_bytes + f->len, false);
 }
 
 static void fill_frames(const struct guest_tx *q, struct fill *fill, struct frame *const *f, unsigned n,
@@ -213,7 +218,7 @@ static void fill_frames(const struct guest_tx *q, struct fill *fill, struct fram
 		frames++;
 		bytes += f[i]->len;
 		if (likely(fill->n[i] == 1 && chain->n_spans == 1)) {
-			put_whole(q->vq, chain++, span++, f[i], q->hdr_bytes);
+			put_whole(q, chain++, span++, f[i]);
 			continue;
 		}
 		put_frame(&(struct cursor){.vq = q->vq,
@@ -221,7 +226,7 @@ static void fill_frames(const struct guest_tx *q, struct fill *fill, struct fram
 					   .span = span,
 					   .spans_left = chain->n_spans,
 					   .chains_left = fill->n[i]},
-			  f[i], q->hdr_bytes);
+			  f[i], q);
 		for (unsigned k = 0; k < fill->n[i]; k++)
 			span += (chain++)->n_spans;
 	}

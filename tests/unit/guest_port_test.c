@@ -32,7 +32,7 @@ static void its_state_follows_the_front_end_and_the_driver(void **state)
 	assert_int_equal(info_of(r).state, PORT_WAITING);
 	guest_connected(r->guest);
 	assert_int_equal(info_of(r).state, PORT_STARTING);
-	guest_features(r->guest, true, true);
+	guest_features(r->guest, &(struct guest_agreed){.mrg_rxbuf = true, .long_header = true});
 	assert_int_equal(rig_run(r, RECEIVEQ(0), -1), 0);
 	assert_int_equal(info_of(r).state, PORT_STARTING); /* runs, but disabled */
 	assert_false(r->port->up);
@@ -77,7 +77,7 @@ static void transmitqs_are_given_to_workers_and_taken_back(void **state)
 
 	(void)state;
 	guest_connected(r->guest);
-	guest_features(r->guest, true, true);
+	guest_features(r->guest, &(struct guest_agreed){.mrg_rxbuf = true, .long_header = true});
 	assert_int_equal(rig_run(r, TRANSMITQ(2), 77), 0);
 	assert_true(asked.queue[2].given);
 	assert_int_equal(asked.queue[2].poll_fd, 77);

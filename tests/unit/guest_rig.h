@@ -14,7 +14,7 @@
 
 #include "driver.h"
 #include "driver_packed.h"
-#include "port/guest.h"
+#include "port/guest_priv.h"
 
 #define RIG_PAIRS    4
 #define RIG_RING     256 /* entries of each ring */
@@ -192,7 +192,7 @@ static inline struct rig *rig_up_of(bool packed, bool mrg_rxbuf, bool long_heade
 	struct rig *r = rig_new_of(packed);
 
 	guest_connected(r->guest);
-	guest_features(r->guest, mrg_rxbuf, long_header);
+	guest_features(r->guest, &(struct guest_agreed){.mrg_rxbuf = mrg_rxbuf, .long_header = long_header});
 	for (unsigned i = 0; i < 2 * pairs; i++) {
 		assert_int_equal(rig_run(r, i, -1), 0);
 		guest_ring_enable(r->guest, i, true);
@@ -203,6 +203,12 @@ static inline struct rig *rig_up_of(bool packed, bool mrg_rxbuf, bool long_heade
 static inline struct rig *rig_up(bool mrg_rxbuf, bool long_header, unsigned pairs)
 {
 	return rig_up_of(false, mrg_rxbuf, long_header, pairs);
+}
+
+/* Of the virtio-net header. */
+static inline uint32_t rig_hdr_bytes(const struct rig *r)
+{
+	return guest_of(r->port)->agreed.long_header ? NET_HDR_LONG : NET_HDR_SHORT;
 }
 
 /* The next used buffer of a ring, if there is one. */

@@ -8,7 +8,7 @@ static bool offer_frame(struct rig *r, unsigned q, unsigned head, const struct n
 			uint32_t len, const uint32_t cut[CUTS_MAX], bool indirect)
 {
 	static uint8_t bytes[NET_HDR_LONG + RIG_FRAME + 8];
-	uint32_t hdr_bytes = guest_of(r->port)->hdr_bytes, piece[RIG_RING], done = 0;
+	uint32_t hdr_bytes = rig_hdr_bytes(r), piece[RIG_RING], done = 0;
 	uint64_t gpa[RIG_RING];
 	unsigned n = cut_up(cut, hdr_bytes + len, piece, RIG_RING);
 

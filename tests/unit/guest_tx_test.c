@@ -82,7 +82,7 @@ static void collect(const struct rig *r, const struct buffer *b, uint32_t len, u
 static uint32_t take_frame(struct rig *r, unsigned q, const struct buffer *b, uint8_t *frame)
 {
 	static uint8_t bytes[NET_HDR_LONG + RIG_FRAME + 4096];
-	uint32_t hdr_bytes = guest_of(r->port)->hdr_bytes, got = 0;
+	uint32_t hdr_bytes = rig_hdr_bytes(r), got = 0;
 	struct net_hdr hdr = {.num_buffers = 1};
 	struct vring_used_elem e = {0};
 
@@ -129,7 +129,7 @@ static void frames_fill_buffers_byte_for_byte(void **state)
 	for (unsigned variant = 0; variant < 8; variant++) {
 		bool mergeable = variant & 1, indirect = variant & 2;
 		struct rig *r = rig_up_of(variant & 4, mergeable, mergeable, 1);
-		uint32_t hdr_bytes = guest_of(r->port)->hdr_bytes;
+		uint32_t hdr_bytes = rig_hdr_bytes(r);
 
 		for (size_t i = 0; i < ARRAY_SIZE(len) * ARRAY_SIZE(size) * ARRAY_SIZE(cuts); i++) {
 			uint32_t bytes = len[i % ARRAY_SIZE(len)], room = size[i / ARRAY_SIZE(len) % ARRAY_SIZE(size)];
