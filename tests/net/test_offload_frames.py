@@ -252,22 +252,12 @@ def tag(packet, vlan):
 def test_offsets_move_with_the_tag(able, kind):
     """From access port to trunk and back: the header says where things are now."""
     access, trunk = able("vm1", {"vlan": 10}), able("up", {"trunk": "10"})
-    packet = KINDS[kind](A, B)
-    ((got,),) = ([until(trunk, F.tagged(end, 10))] for end in [send_and_mark(access, packet)])
-    header, frame = S.undone(tag(packet, 10), S.MSS)
-    assert (got, got.header) == (frame, header)
-    back = KINDS[kind](B, A)
-    trunk.send([S.undone(tag(back, 10), S.MSS)[1]], header=S.undone(tag(back, 10), S.MSS)[0].pack())
-    (got,) = access.recv()
-    assert (got.header, got) == S.undone(back, S.MSS)
-
-
-def send_and_mark(sender, packet):
-    header, frame = S.undone(packet, S.MSS)
-    sender.send([frame], header=header.pack())
-    end = marker(A)
-    sender.send([end])
-    return end
+    packet = KINDS[kind](A, F.BROADCAST)
+    untagged, tagged = S.undone(packet, S.MSS), S.undone(tag(packet, 10), S.MSS)
+    for sender, sent_, receiver, due in ((access, untagged, trunk, tagged), (trunk, tagged, access, untagged)):
+        sender.send([sent_[1]], header=sent_[0].pack())
+        (got,) = receiver.recv()
+        assert (got.header, got) == due
 
 
 def test_segments_of_a_trunk(able):
