@@ -1,22 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Jumbo frames and offloads between real guests and kernels: every pair, MTU, protocol, with and without offloads and tags.
 
-One switch, two guests and two namespaces for the whole file. The guests' ports are trunks with a native VLAN, so each guest
-has an untagged interface and a tagged one; a namespace has a tap port in either VLAN. MTU and offloads are changed while
-all of it runs. IPv6 does not exist below an MTU of 1280 (RFC 8200 5), so those cells are not in the matrix.
+One switch, three guests and two namespaces for the whole file. The guests' ports are trunks with a native VLAN, so each
+guest has an untagged interface and a tagged one; a namespace has a tap port in either VLAN. MTU and offloads are changed
+while all of it runs. IPv6 does not exist below an MTU of 1280 (RFC 8200 5), so those cells are not in the matrix.
 """
 
 import itertools
-import os
+import json
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
 from flued import BUILD, Flued
 from netns import Netns
 from real_guest import Guest, VhostUser
-from wait import wait_until
 
 MTU_MAX = 9001
 MTUS = (512, 1500, 2048, 2049, 9000, 9001)
@@ -25,10 +23,14 @@ XFER_PORT, IPERF_PORT = 6000, 5201
 BYTES = 384 << 10
 IPERF_BYTES = "3M"
 IP6_MTU_MIN = 1280
-PAIRS = [("vm1", "vm2"), ("vm1", "ns1"), ("ns1", "vm2"), ("ns1", "ns2")]
-HOSTS = {"vm1": 1, "vm2": 2, "ns1": 3, "ns2": 4}
+# vm1 receives into mergeable buffers and vm2 into buffers for whole super-frames; vm3 does that in packed rings.
+NICS = {"vm1": {}, "vm2": {"extra": {"mrg_rxbuf": "off"}}, "vm3": {"packed": True, "extra": {"mrg_rxbuf": "off"}}}
+PAIRS = [("vm1", "vm2"), ("vm3", "vm1"), ("vm1", "ns1"), ("ns1", "vm2"), ("ns1", "vm3"), ("ns1", "ns2")]
+HOSTS = {"vm1": 1, "vm2": 2, "vm3": 3, "ns1": 4, "ns2": 5}
 OFFLOADS = "tx sg tso gso gro"
 XFER = BUILD / "tests/vm/xfer"
+PING = "/usr/bin/ping -n -W 5"  # busybox's does not know -M
+FRESH = itertools.count(1)
 
 
 def address(host, family, tagged):
@@ -49,7 +51,7 @@ class VM:
         mac = f"52:54:00:00:00:0{HOSTS[name]}"
         path = switch.add(name, mac=mac, trunk=f"1,{TAG}", native=1, mtu=MTU_MAX)["socket"]
         self.name, self.ports = name, {False: name, True: name}
-        self.guest = Guest(name, [VhostUser(path, mac, mtu=MTU_MAX)], log_directory=str(directory))
+        self.guest = Guest(name, [VhostUser(path, mac, mtu=MTU_MAX, **NICS[name])], log_directory=str(directory))
 
     def begin(self):
         self.guest.ok(f"modprobe 8021q; ip link add link eth0 name eth0.{TAG} type vlan id {TAG}")
@@ -67,6 +69,9 @@ class VM:
         for tagged, device in ((False, "eth0"), (True, f"eth0.{TAG}")):
             lines += [f"ip addr replace {a} dev {device}" for a in addresses(self.name, tagged, mtu)]
         self.guest.ok("\n".join(lines))
+
+    def also(self, tagged, more):
+        self.guest.ok(f"ip addr add {more} dev {f'eth0.{TAG}' if tagged else 'eth0'}")
 
     def end(self):
         self.guest.close()
@@ -99,6 +104,9 @@ class Namespace:
         status, output = self.run("\n".join(lines))
         assert status == 0, output
 
+    def also(self, tagged, more):
+        self.ns.ip("addr", "add", more, "dev", self.ports[tagged], *(["nodad"] if ":" in more else []))
+
     def end(self):
         for server in self.servers:
             server.kill()
@@ -120,7 +128,7 @@ def ethtool(device, offloads, may_fail=False):
 class Network:
     def __init__(self, directory):
         self.switch = Flued()
-        self.hosts = {name: VM(name, self.switch, directory) for name in ("vm1", "vm2")}
+        self.hosts = {name: VM(name, self.switch, directory) for name in NICS}
         self.hosts |= {name: Namespace(name, self.switch) for name in ("ns1", "ns2")}
         self.ports = [p["name"] for p in self.switch.api("GET", "/v1/ports")["ports"]]
         for host in self.hosts.values():
@@ -135,6 +143,11 @@ class Network:
                 host.set(mtu, offloads)
             self.now = mtu, offloads
 
+    def faults(self):
+        """Drops that no test may cause which does not want to."""
+        drops = {port: self.switch.drops(port) for port in self.ports}
+        return {port: {r: d[r] for r in ("bad_offload", "too_big", "broken") if r in d} for port, d in drops.items()}
+
     def end(self):
         for host in self.hosts.values():
             host.end()
@@ -148,7 +161,7 @@ def network(tmp_path_factory):
     made.end()
 
 
-def longest_average(switch, port, run):
+def average_length(switch, port, run):
     """Average length of the frames the switch received from @port while @run."""
     before = switch.counters(port)
     run()
@@ -179,15 +192,87 @@ def test_everything_arrives(network, mtu, offloads, pair):
     """TCP and datagrams come back unchanged, iperf3 flows; super-frames pass if, and only if, the sender makes them."""
     network.set(mtu, offloads)
     client, server = (network.hosts[name] for name in pair)
+    before = network.faults()
     for family, tagged in itertools.product((4, 6) if mtu >= IP6_MTU_MIN else (4,), (False, True)):
         to = address(server.name, family, tagged)
         must(client, f"xfer {to} {XFER_PORT} {BYTES} {datagram_sizes(mtu, family)}")
-        average = longest_average(
+        average = average_length(
             network.switch, client.ports[tagged], lambda to=to: must(client, f"iperf3 -c {to} -p {IPERF_PORT} -n {IPERF_BYTES}")
         )
         if offloads:
             assert average > 1.5 * mtu, f"frames of {average:.0f} bytes on average: no super-frames"
         else:
             assert average <= mtu + 18, f"frames of {average:.0f} bytes on average: super-frames, with offloads off"
-    for port in network.ports:
-        assert not set(network.switch.drops(port)) & {"bad_offload", "too_big"}, (port, network.switch.drops(port))
+    assert network.faults() == before
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
+def test_datagrams_flow(network, pair):
+    network.set(1500, True)
+    client, server = (network.hosts[name] for name in pair)
+    for tagged in (False, True):
+        to = address(server.name, 4, tagged)
+        said = json.loads(must(client, f"iperf3 -u -c {to} -p {IPERF_PORT} -b 10M -n 500K -J"))
+        assert said["end"]["sum"]["lost_percent"] < 20
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("tagged", [False, True], ids=["untagged", "tagged"])
+def test_jumbo_pings_that_must_not_be_fragmented(network, family, tagged):
+    network.set(9000, True)
+    size = 9000 - (20 if family == 4 else 40) - 8
+    for pair in PAIRS:
+        must(network.hosts[pair[0]], f"{PING} -c 2 -M do -s {size} {address(pair[1], family, tagged)}")
+        status, output = network.hosts[pair[0]].run(f"{PING} -c 1 -M do -s {size + 1} {address(pair[1], family, tagged)}")
+        assert status and re.search("[Mm]essage too long", output), output
+
+
+# -- a receiver with a smaller MTU than its neighbours --
+
+
+@pytest.fixture
+def narrow(network):
+    """narrow("vm2", tagged, family): its port's MTU is 1500 during the test; an address that nobody knows a path MTU of."""
+    changed = []
+
+    def make(name, tagged, family):
+        port = network.hosts[name].ports[tagged]
+        changed.append(port)
+        network.switch.set(port, mtu=1500)
+        number = next(FRESH)
+        net = TAG if tagged else 1
+        to, length = (f"10.{net}.1.{number}", 16) if family == 4 else (f"fd00:{net}::1:{number}", 64)
+        network.hosts[name].also(tagged, f"{to}/{length}")
+        return to
+
+    yield make
+    for port in changed:
+        network.switch.set(port, mtu=network.now[0])
+
+
+@pytest.mark.parametrize("pair", [("vm1", "vm2"), ("vm3", "ns2"), ("ns1", "vm1")], ids="-".join)
+@pytest.mark.parametrize("offloads", [True, False], ids=["on", "off"])
+@pytest.mark.parametrize("tagged", [False, True], ids=["untagged", "tagged"])
+@pytest.mark.parametrize("family", [4, 6])
+def test_who_sends_too_long_frames_is_told(network, narrow, pair, family, tagged, offloads):
+    """The receiver's own MTU stays what it was, so nothing but the answer of the switch tells the sender."""
+    network.set(9000, offloads)
+    client, to = network.hosts[pair[0]], narrow(pair[1], tagged, family)
+    status, output = client.run(f"{PING} -c 3 -i 0.3 -M do -s 8000 {to}")
+    assert status and re.search(r"mtu ?[=:] ?1500", output), output
+    must(client, f"xfer {to} {XFER_PORT} {BYTES} 1 {1500 - (28 if family == 4 else 48)} 8000")
+    to = narrow(pair[1], tagged, family)
+    must(client, f"xfer {to} {XFER_PORT} {BYTES}")
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_nobody_is_told_if_that_is_not_wanted(network, narrow, family):
+    network.set(9000, False)
+    network.switch.set("vm1", too_big_reply=False)
+    try:
+        to = narrow("vm2", False, family)
+        status, output = network.hosts["vm1"].run(f"{PING} -c 3 -i 0.3 -W 1 -M do -s 8000 {to}")
+        assert status and "100% packet loss" in output and "mtu" not in output, output
+        assert network.switch.drops("vm2")["too_big"] >= 3
+    finally:
+        network.switch.set("vm1", too_big_reply=True)
