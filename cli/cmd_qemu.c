@@ -7,7 +7,8 @@
 
 #include "flue.h"
 
-#define MEMORY "4G" /* an example: the user's to change */
+#define MEMORY    "4G" /* an example: the user's to change */
+#define MTU_USUAL 1500 /* what a driver takes by itself */
 
 struct port {
 	const char *name, *path, *front_end;
@@ -64,7 +65,8 @@ static void add(json_t *args, const char *fmt, ...)
 }
 
 /* The guest's memory must be a file that flued can map, hence memfd and share=on. QEMU's `reconnect` counts whole
- * seconds; from 9.2 on there is reconnect-ms. Vectors: one for each ring, one for the control queue, one for changes. */
+ * seconds; from 9.2 on there is reconnect-ms. Vectors: one for each ring, one for the control queue, one for changes. The
+ * command that turns offloads off in a running guest QEMU would answer itself, without a word to flued. */
 static json_t *qemu_args(const struct port *p)
 {
 	json_t *a = json_array();
@@ -80,7 +82,9 @@ static json_t *qemu_args(const struct port *p)
 	add(a, "-netdev");
 	add(a, "vhost-user,id=net-%s,chardev=flue-%s,queues=%d", p->name, p->name, p->pairs);
 	add(a, "-device");
-	add(a, "virtio-net-pci,netdev=net-%s,mac=%s,mq=%s,vectors=%d,host_mtu=%d,rx_queue_size=1024,tx_queue_size=1024",
+	add(a,
+	    "virtio-net-pci,netdev=net-%s,mac=%s,mq=%s,vectors=%d,host_mtu=%d,rx_queue_size=1024,tx_queue_size=1024,"
+	    "ctrl_guest_offloads=off",
 	    p->name, p->mac, p->pairs > 1 ? "on" : "off", 2 * p->pairs + 2, p->mtu);
 	return a;
 }
@@ -145,6 +149,11 @@ static void print_args(const char *program, const json_t *args)
 static int print_all(const struct port *p, json_t *all)
 {
 	printf("# QEMU 7.2 and later (from 9.2 on, write reconnect-ms=200 instead of reconnect=1)\n");
+	if (p->mtu != MTU_USUAL)
+		printf("# host_mtu tells the guest's driver the port's MTU of %d; a driver that does not ask for it "
+		       "needs it set\n"
+		       "# in the guest (flue port show %s says whether it asked)\n",
+		       p->mtu, p->name);
 	print_args("qemu-system-x86_64", json_object_get(all, "qemu"));
 	printf("# libvirt: the first element belongs into <domain>, the second into <devices>\n%s\n",
 	       json_string_value(json_object_get(all, "libvirt")));

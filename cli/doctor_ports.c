@@ -18,6 +18,9 @@
 #include "doctor.h"
 
 #define REMEDY_BYTES 192 /* the longest name of a namespace, of an interface, and a command */
+#define MTU_USUAL    1500
+#define WIRE_MTU_MAX 9216        /* what NICs and switches carry at most */
+#define FEATURE_MTU  (1ull << 3) /* VIRTIO_NET_F_MTU */
 
 /* ---- guests ---- */
 
@@ -58,6 +61,20 @@ static void check_up(struct doctor *d, const char *name, const json_t *counters)
 		finding(d, FINE, NULL, "%s: up", name);
 }
 
+/* A driver that did not ask for the MTU goes by the usual one, whatever the port's is. */
+static void check_guest_mtu(struct doctor *d, const char *name, const json_t *port)
+{
+	long mtu = (long)number_of(port, "mtu");
+	bool told = strtoull(text_of(json_object_get(port, "detail"), "features"), NULL, 16) & FEATURE_MTU;
+	char remedy[REMEDY_BYTES];
+
+	if (told || mtu == MTU_USUAL)
+		return;
+	snprintf(remedy, sizeof(remedy), "set it in the guest: ip link set dev IFNAME mtu %ld", mtu);
+	finding(d, WARN, remedy, "%s: its MTU is %ld, but the guest's driver was not told (flue port show %s)", name,
+		mtu, name);
+}
+
 void check_guest_port(struct doctor *d, const json_t *port)
 {
 	const char *name = text_of(port, "name"), *state = text_of(port, "state"), *path = text_of(port, "socket");
@@ -65,9 +82,10 @@ void check_guest_port(struct doctor *d, const json_t *port)
 
 	if (listens)
 		check_guest_socket(d, name, path);
-	if (strcmp(state, "up") == 0)
+	if (strcmp(state, "up") == 0) {
 		check_up(d, name, json_object_get(port, "counters"));
-	else if (strcmp(state, "broken") == 0)
+		check_guest_mtu(d, name, port);
+	} else if (strcmp(state, "broken") == 0)
 		finding(d, FAIL, "restart the guest; if it happens again, its driver or hypervisor is at fault",
 			"%s: broken: %s", name, text_of(port, "reason"));
 	else if (strcmp(state, "starting") == 0)
@@ -127,17 +145,49 @@ static bool ethtool_flag(int fd, struct ifreq *r, uint32_t command, uint32_t bit
 	return ioctl(fd, SIOCETHTOOL, r) == 0 && (v.data & bit);
 }
 
-static void check_offloads(struct doctor *d, const char *name, const char *netns, int fd, struct ifreq *r)
+/* Drivers that say of a frame they have merged how to cut it again; of others the kernel drops such frames before they
+ * reach a packet socket. What the kernel itself merges (GRO) is passed on as it is. */
+static bool merges_in_full_view(int fd, struct ifreq *r)
+{
+	static const char *const good[] = {"virtio_net", "vmxnet3"};
+	struct ethtool_drvinfo info = {.cmd = ETHTOOL_GDRVINFO};
+
+	r->ifr_data = (void *)&info;
+	if (ioctl(fd, SIOCETHTOOL, r) < 0)
+		return false;
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+		if (strcmp(info.driver, good[i]) == 0)
+			return true;
+	return false;
+}
+
+static void check_lro(struct doctor *d, const char *name, const char *netns, int fd, struct ifreq *r)
 {
 	char remedy[REMEDY_BYTES];
 
-	if (ethtool_flag(fd, r, ETHTOOL_GFLAGS, ETH_FLAG_LRO))
+	if (ethtool_flag(fd, r, ETHTOOL_GFLAGS, ETH_FLAG_LRO) && !merges_in_full_view(fd, r))
 		finding(d, WARN, in_netns(netns, remedy, sizeof(remedy), "ethtool -K %s lro off", r->ifr_name),
-			"%s: %s merges frames it receives (LRO), which must not be forwarded", name, r->ifr_name);
-	if (ethtool_flag(fd, r, ETHTOOL_GGRO, ~0u))
-		finding(d, WARN, in_netns(netns, remedy, sizeof(remedy), "ethtool -K %s gro off", r->ifr_name),
-			"%s: %s merges frames (GRO) and the switch cuts them again: correct, but twice the work", name,
-			r->ifr_name);
+			"%s: %s merges frames it receives in hardware (LRO), and its driver may not say how to cut "
+			"them "
+			"again: those are lost",
+			name, r->ifr_name);
+}
+
+/* Frames that are longer than either of them do not pass. */
+static void check_interface_mtu(struct doctor *d, const char *name, const char *netns, long mtu, const struct ifreq *r)
+{
+	char remedy[REMEDY_BYTES];
+
+	if (r->ifr_mtu < mtu) {
+		finding(d, FAIL, in_netns(netns, remedy, sizeof(remedy), "ip link set %s mtu %ld", r->ifr_name, mtu),
+			"%s: MTU %ld asked, but %s carries %d", name, mtu, r->ifr_name, r->ifr_mtu);
+	} else if (r->ifr_mtu > mtu && mtu < WIRE_MTU_MAX) {
+		snprintf(remedy, sizeof(remedy), "flue port set %s mtu=%d", name,
+			 r->ifr_mtu < WIRE_MTU_MAX ? r->ifr_mtu : WIRE_MTU_MAX);
+		finding(d, WARN, remedy,
+			"%s: %s carries %d, but the port's MTU is %ld: longer frames are not sent there", name,
+			r->ifr_name, r->ifr_mtu, mtu);
+	}
 }
 
 static void check_interface(struct doctor *d, const json_t *port, int fd)
@@ -154,16 +204,14 @@ static void check_interface(struct doctor *d, const json_t *port, int fd)
 			strerror(errno));
 		return;
 	}
-	if (r.ifr_mtu < mtu)
-		finding(d, FAIL, in_netns(netns, remedy, sizeof(remedy), "ip link set %s mtu %ld", r.ifr_name, mtu),
-			"%s: MTU %ld asked, but %s carries %d", name, mtu, r.ifr_name, r.ifr_mtu);
+	check_interface_mtu(d, name, netns, mtu, &r);
 	if (strcmp(state, "up") == 0)
 		finding(d, FINE, NULL, "%s: up on %s", name, r.ifr_name);
 	else
 		finding(d, WARN, in_netns(netns, remedy, sizeof(remedy), "ip link set %s up", r.ifr_name), "%s: %s%s%s",
 			name, state, *text_of(port, "reason") ? ": " : "", text_of(port, "reason"));
 	if (strcmp(text_of(port, "kind"), "packet") == 0)
-		check_offloads(d, name, netns, fd, &r);
+		check_lro(d, name, netns, fd, &r);
 }
 
 void check_kernel_port(struct doctor *d, const json_t *port)
@@ -180,7 +228,42 @@ void check_kernel_port(struct doctor *d, const json_t *port)
 	close(fd);
 }
 
-/* Frames that fit their sender's port and not their receiver's are dropped; guests take that for a lossy network. */
+static bool is_guest(const json_t *port)
+{
+	return strcmp(text_of(port, "kind"), "guest") == 0;
+}
+
+/* No wire carries what this guest may send. */
+static void check_wire(struct doctor *d, const json_t *ports)
+{
+	bool wired = false;
+	json_t *p;
+	size_t i;
+
+	json_array_foreach (ports, i, p)
+		wired |= !is_guest(p);
+	json_array_foreach (ports, i, p)
+		if (wired && is_guest(p) && number_of(p, "mtu") > WIRE_MTU_MAX)
+			finding(d, WARN,
+				"if it is to reach the network outside: flue port set NAME mtu=9000, as the wire has "
+				"it",
+				"%s: its MTU is %s, and no interface carries more than %d", text_of(p, "name"),
+				number_text(number_of(p, "mtu")), WIRE_MTU_MAX);
+}
+
+/* Frames that fit their sender's port and not their receiver's are dropped; guests that do not hear of it take that for a
+ * lossy network. */
+static void compare(struct doctor *d, const json_t *large, const json_t *small)
+{
+	bool told = json_is_true(json_object_get(large, "too_big_reply"));
+
+	finding(d, WARN, "give ports that talk to each other the same MTU: flue port set NAME mtu=...",
+		"%s has MTU %s and %s has %s: longer frames to the latter are dropped (too_big)%s",
+		text_of(large, "name"), number_text(number_of(large, "mtu")), text_of(small, "name"),
+		number_text(number_of(small, "mtu")),
+		told ? ", and IP senders are told" : ", and nobody is told (too_big_reply is off)");
+}
+
 void check_mtus(struct doctor *d, const json_t *ports)
 {
 	json_t *p, *smallest = NULL, *largest = NULL;
@@ -197,8 +280,6 @@ void check_mtus(struct doctor *d, const json_t *ports)
 	if (number_of(smallest, "mtu") == number_of(largest, "mtu"))
 		finding(d, FINE, NULL, "all ports have MTU %s", number_text(number_of(smallest, "mtu")));
 	else
-		finding(d, WARN, "give ports that talk to each other the same MTU: flue port set NAME mtu=...",
-			"%s has MTU %s and %s has %s: longer frames to the latter are dropped (too_big)",
-			text_of(largest, "name"), number_text(number_of(largest, "mtu")), text_of(smallest, "name"),
-			number_text(number_of(smallest, "mtu")));
+		compare(d, largest, smallest);
+	check_wire(d, ports);
 }

@@ -9,28 +9,32 @@
 /* What a key's value looks like in JSON; keys that are not here are texts. flued checks them all. */
 static const char *const numbers[] = {"vlan", "native", "mtu", "queues", "workers", "spin_us", "gather_us", "ageing_s"};
 
-static bool is_number_key(const char *key)
+static const char *const flags[] = {"spoof_guard", "coalesce", "too_big_reply"};
+#define COUNT(list) (sizeof(list) / sizeof(list[0]))
+
+static bool is_in(const char *const *list, size_t n, const char *key)
 {
-	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
-		if (strcmp(numbers[i], key) == 0)
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(list[i], key) == 0)
 			return true;
 	return false;
 }
 
 static json_t *value_of(const char *key, const char *text)
 {
+	bool flag = is_in(flags, COUNT(flags), key);
 	char *end;
 	long long n;
 
 	if (strcmp(text, "none") == 0)
 		return json_null();
-	if (strcmp(key, "spoof_guard") == 0 && (strcmp(text, "on") == 0 || strcmp(text, "true") == 0))
+	if (flag && (strcmp(text, "on") == 0 || strcmp(text, "true") == 0))
 		return json_true();
-	if (strcmp(key, "spoof_guard") == 0 && (strcmp(text, "off") == 0 || strcmp(text, "false") == 0))
+	if (flag && (strcmp(text, "off") == 0 || strcmp(text, "false") == 0))
 		return json_false();
 	errno = 0;
 	n = strtoll(text, &end, 10);
-	if (is_number_key(key) && *text && !*end && errno == 0)
+	if (is_in(numbers, COUNT(numbers), key) && *text && !*end && errno == 0)
 		return json_integer(n);
 	return json_string(text);
 }

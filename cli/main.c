@@ -16,7 +16,9 @@ static const struct command {
 	int (*run)(const struct cli *cli, int argc, char **argv);
 } commands[] = {
 	{"status", "", "flued, its workers and its address table", cmd_status},
-	{"switch", "set KEY=VALUE...", "change ageing_s, workers, spin_us, gather_us while it runs", cmd_switch},
+	{"switch", "show", "its settings", cmd_switch},
+	{"switch", "set KEY=VALUE...", "change them while it runs: mtu, ageing_s, workers, spin_us, gather_us",
+	 cmd_switch},
 	{"port", "add NAME [KEY=VALUE...]", "make a port (keys: man flue.yaml)", cmd_port},
 	{"port", "set NAME KEY=VALUE...", "change it while it runs", cmd_port},
 	{"port", "del NAME", "remove it", cmd_port},

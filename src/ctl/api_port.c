@@ -90,8 +90,8 @@ void api_port_add(struct api_request *r)
 	struct port_conf c;
 	struct err e = {0};
 
-	if (conf_json_keys(r->body, &keys, &e) < 0 || conf_port_make(&c, &keys, r->run_dir, &e) < 0 ||
-	    model_port_add(r->model, &c, &e) < 0)
+	if (conf_json_keys(r->body, &keys, &e) < 0 ||
+	    conf_port_make(&c, &keys, r->run_dir, model_mtu(r->model), &e) < 0 || model_port_add(r->model, &c, &e) < 0)
 		api_reply_err(r, &e);
 	else
 		api_reply_json(r, 201, port_json(model_port_find(r->model, c.name)));

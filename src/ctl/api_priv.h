@@ -52,6 +52,7 @@ void api_port_add(struct api_request *r);
 void api_port_set(struct api_request *r);
 void api_port_delete(struct api_request *r);
 void api_status_get(struct api_request *r);
+void api_switch_get(struct api_request *r);
 void api_switch_set(struct api_request *r);
 void api_workers_get(struct api_request *r);
 void api_fdb_get(struct api_request *r);

@@ -7,6 +7,7 @@
 
 static const struct api_route routes[] = {
 	{EVHTTP_REQ_GET, "/v1/status", false, api_status_get},
+	{EVHTTP_REQ_GET, "/v1/switch", false, api_switch_get},
 	{EVHTTP_REQ_PATCH, "/v1/switch", true, api_switch_set},
 	{EVHTTP_REQ_GET, "/v1/workers", false, api_workers_get},
 	{EVHTTP_REQ_GET, "/v1/ports", false, api_port_list},

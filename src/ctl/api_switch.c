@@ -36,13 +36,15 @@ static json_t *fdb_json(struct fwd *f)
 }
 
 /* What can change while the switch runs. */
-enum setting { SET_AGEING_S, SET_WORKERS, SET_SPIN_US, SET_GATHER_US, SETTINGS_N };
+enum setting { SET_MTU, SET_AGEING_S, SET_WORKERS, SET_SPIN_US, SET_GATHER_US, SETTINGS_N };
 
 static const struct {
 	const char *name;
 	unsigned min, max;
 	const char *remedy;
 } setting_info[SETTINGS_N] = {
+	[SET_MTU] = {"mtu", FRAME_MTU_MIN, CONF_WIRE_MTU_MAX,
+		     "write a number from 68 to 9216; a guest's port may be given more of its own"},
 	[SET_AGEING_S] = {"ageing_s", 0, CONF_AGEING_S_MAX, "write seconds from 0 (never) to 1000000"},
 	[SET_WORKERS] = {"workers", 1, WORKERS_MAX, "write a number from 1 to 16"},
 	[SET_SPIN_US] = {"spin_us", 0, WORKER_SPIN_US_MAX, "write microseconds from 0 to 1000000"},
@@ -51,6 +53,7 @@ static const struct {
 
 static void settings_get(struct model *m, unsigned v[SETTINGS_N])
 {
+	v[SET_MTU] = model_mtu(m);
 	v[SET_AGEING_S] = model_ageing(m);
 	v[SET_WORKERS] = workers_count(model_workers(m));
 	workers_pace(model_workers(m), &v[SET_SPIN_US], &v[SET_GATHER_US]);
@@ -84,7 +87,7 @@ static int setting_read(const char *key, const json_t *j, unsigned v[SETTINGS_N]
 		v[k] = (unsigned)json_integer_value(j);
 		return 0;
 	}
-	return err_set(e, -EINVAL, key, "the keys here are ageing_s, workers, spin_us, gather_us", "unknown key");
+	return err_set(e, -EINVAL, key, "the keys here are mtu, ageing_s, workers, spin_us, gather_us", "unknown key");
 }
 
 static int settings_read(const json_t *body, unsigned v[SETTINGS_N], struct err *e)
@@ -109,24 +112,37 @@ static int settings_apply(struct model *m, const unsigned v[SETTINGS_N], struct 
 		return rc;
 	workers_set_pace(model_workers(m), v[SET_SPIN_US], v[SET_GATHER_US]);
 	model_set_ageing(m, v[SET_AGEING_S]);
+	model_set_mtu(m, v[SET_MTU]);
 	return 0;
+}
+
+static void reply_settings(struct api_request *r, const unsigned v[SETTINGS_N])
+{
+	json_t *answer = json_pack("{s:o}", "switch", api_string(r->switch_name));
+
+	for (unsigned k = 0; k < SETTINGS_N; k++)
+		json_object_set_new(answer, setting_info[k].name, json_integer(v[k]));
+	api_reply_json(r, 200, answer);
+}
+
+void api_switch_get(struct api_request *r)
+{
+	unsigned v[SETTINGS_N];
+
+	settings_get(r->model, v);
+	reply_settings(r, v);
 }
 
 void api_switch_set(struct api_request *r)
 {
 	unsigned v[SETTINGS_N];
 	struct err e = {0};
-	json_t *answer;
 
 	settings_get(r->model, v);
-	if (settings_read(r->body, v, &e) < 0 || settings_apply(r->model, v, &e) < 0) {
+	if (settings_read(r->body, v, &e) < 0 || settings_apply(r->model, v, &e) < 0)
 		api_reply_err(r, &e);
-		return;
-	}
-	answer = json_pack("{s:o}", "switch", api_string(r->switch_name));
-	for (unsigned k = 0; k < SETTINGS_N; k++)
-		json_object_set_new(answer, setting_info[k].name, json_integer(v[k]));
-	api_reply_json(r, 200, answer);
+	else
+		reply_settings(r, v);
 }
 
 static void add_entry(void *arg, const struct fdb_entry *e)

@@ -10,6 +10,7 @@ void conf_init(struct conf *c)
 {
 	*c = (struct conf){
 		.switch_name = "default",
+		.mtu = CONF_MTU_DEFAULT,
 		.fwd = {.fdb_entries = FDB_ENTRIES_DEFAULT, .ageing_s = FDB_AGEING_S_DEFAULT},
 		.workers = {.spin_us = WORKER_SPIN_US_DEFAULT, .gather_us = WORKER_GATHER_US_DEFAULT},
 		.api = {.mode = 0660},

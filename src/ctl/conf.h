@@ -24,6 +24,8 @@
 #define CONF_FILE_MAX        (1u << 20) /* bytes of a configuration file: a few times PORTS_MAX ports with every key */
 #define CONF_AGEING_S_MAX    1000000    /* IEEE 802.1Q, 8.8.3 */
 #define CONF_FDB_ENTRIES_MIN 64
+#define CONF_MTU_DEFAULT     1500
+#define CONF_WIRE_MTU_MAX    9216 /* of a port that is an interface: what NICs and switches carry at most */
 
 enum conf_kind { CONF_GUEST, CONF_TAP, CONF_PACKET, CONF_KIND_N };
 const char *conf_kind_name(enum conf_kind k); /* "guest", "tap", "packet" */
@@ -36,6 +38,8 @@ struct port_conf {
 	enum conf_kind kind;
 	struct fwd_port_conf fwd;
 	unsigned mtu;
+	uint32_t offloads_off; /* OFF_* (conf_offload.h) */
+	bool too_big_reply;
 
 	/* CONF_GUEST */
 	struct mac mac; /* of the guest: the configured one, or one made from the port's name */
@@ -48,10 +52,12 @@ struct port_conf {
 	/* CONF_TAP, CONF_PACKET */
 	char ifname[IFNAMSIZ];
 	char netns[CONF_NETNS_MAX]; /* "": flued's own */
+	bool coalesce;
 };
 
 struct conf {
 	char switch_name[PORT_NAME_MAX];
+	unsigned mtu; /* of ports that do not say */
 	struct fwd_conf fwd;
 	struct workers_conf workers; /* not yet complete: see conf_workers() */
 	unsigned n_cpus;             /* of workers.cpu[], that were named */
@@ -105,8 +111,10 @@ extern const struct port_key_info port_key_info[PORT_KEY_N];
 
 /* ---- conf_port.c: the rules ---- */
 
-/* @keys as a new port; its guest socket is in @run_dir unless it says otherwise. On failure e->field is the key. */
-int conf_port_make(struct port_conf *c, const struct port_keys *keys, const char *run_dir, struct err *e) must_check;
+/* @keys as a new port; its guest socket is in @run_dir and its MTU @mtu unless it says otherwise. On failure e->field is
+ * the key. */
+int conf_port_make(struct port_conf *c, const struct port_keys *keys, const char *run_dir, unsigned mtu,
+		   struct err *e) must_check;
 
 /* Change @c as @keys say; keys that are not set stay. -EBUSY: a key that cannot change while the port runs.
  * On failure *c is unchanged. */

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ctl/conf_offload.h"
+
 static struct value value_of(const json_t *j)
 {
 	switch (json_typeof(j)) {
@@ -78,7 +80,17 @@ static json_t *kind_keys(const struct port_conf *c)
 		return json_pack("{s:s, s:s*, s:s, s:i, s:s}", "socket", c->socket, "group",
 				 c->group[0] ? c->group : NULL, "role", conf_role_name(c->role), "queues",
 				 (int)c->queues, "front_end", vhost_front_end_name(c->front_end));
-	return json_pack("{s:s, s:s*}", "ifname", c->ifname, "netns", c->netns[0] ? c->netns : NULL);
+	return json_pack("{s:s, s:s*, s:b}", "ifname", c->ifname, "netns", c->netns[0] ? c->netns : NULL, "coalesce",
+			 c->coalesce);
+}
+
+static json_t *common_keys(const struct port_conf *c)
+{
+	char off[OFFLOADS_TEXT_BYTES];
+
+	offloads_format(c->offloads_off, c->kind, off);
+	return json_pack("{s:i, s:b, s:s, s:b}", "mtu", (int)c->mtu, "spoof_guard", c->fwd.spoof_guard, "offloads_off",
+			 off, "too_big_reply", c->too_big_reply);
 }
 
 json_t *conf_json_port(const struct port_conf *c)
@@ -86,10 +98,9 @@ json_t *conf_json_port(const struct port_conf *c)
 	char mac[MAC_TEXT_BYTES];
 	json_t *j = json_pack("{s:s, s:s, s:s?}", "name", c->name, "kind", conf_kind_name(c->kind), "mac",
 			      c->fwd.has_mac ? mac_format(c->fwd.mac, mac) : NULL);
-	json_t *rest = json_pack("{s:i, s:b}", "mtu", (int)c->mtu, "spoof_guard", c->fwd.spoof_guard);
 	int failed = json_object_update_new(j, vlan_keys(&c->fwd));
 
-	failed |= json_object_update_new(j, rest);
+	failed |= json_object_update_new(j, common_keys(c));
 	failed |= json_object_update_new(j, kind_keys(c));
 	if (!failed)
 		return j;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "ctl/conf.h"
+#include "ctl/conf_offload.h"
 
 #define BIT(n)     (1u << (n))
 #define GUEST_ONLY BIT(CONF_GUEST)
@@ -126,9 +127,15 @@ static int set_native(struct port_conf *c, const struct value *v, struct err *e)
 
 static int set_mtu(struct port_conf *c, const struct value *v, struct err *e)
 {
-	if (v->number < FRAME_MTU_MIN || v->number > FRAME_MTU_MAX)
-		return err_set(e, -EINVAL, "mtu", "write a number from 68 to 65535", "%" PRId64 " is not an MTU",
-			       v->number);
+	static const char wide[] = "write a number from 68 to 65535",
+			  narrow[] = "write a number from 68 to 9216: an interface carries no more";
+	unsigned max = c->kind == CONF_GUEST ? FRAME_MTU_MAX : CONF_WIRE_MTU_MAX;
+
+	if (v->number < FRAME_MTU_MIN || v->number > max)
+		return err_set(e, -EINVAL, "mtu", c->kind == CONF_GUEST ? wide : narrow,
+			       "%" PRId64 " is not an MTU%s%s", v->number,
+			       c->kind == CONF_GUEST ? "" : " for a port of kind ",
+			       c->kind == CONF_GUEST ? "" : kind_names[c->kind]);
 	c->mtu = (unsigned)v->number;
 	return 0;
 }
@@ -138,6 +145,25 @@ static int set_spoof_guard(struct port_conf *c, const struct value *v, struct er
 	(void)e;
 	c->fwd.spoof_guard = v->flag;
 	return 0;
+}
+
+static int set_too_big_reply(struct port_conf *c, const struct value *v, struct err *e)
+{
+	(void)e;
+	c->too_big_reply = v->flag;
+	return 0;
+}
+
+static int set_coalesce(struct port_conf *c, const struct value *v, struct err *e)
+{
+	(void)e;
+	c->coalesce = v->flag;
+	return 0;
+}
+
+static int set_offloads_off(struct port_conf *c, const struct value *v, struct err *e)
+{
+	return offloads_parse(v->text, c->kind, &c->offloads_off, e);
 }
 
 static int set_socket(struct port_conf *c, const struct value *v, struct err *e)
@@ -342,6 +368,7 @@ static int complete(struct port_conf *c, const struct port_keys *keys, const cha
 			return err_set(e, -EINVAL, "socket", "give a shorter path as `socket`",
 				       "%.60s.../%s.sock is too long for a Unix socket", run_dir, c->name);
 	}
+	c->coalesce = c->coalesce && c->kind != CONF_GUEST;
 	if (c->kind != CONF_GUEST && !is_set(keys, PORT_KEY_ifname)) {
 		if (strlen(c->name) >= sizeof(c->ifname))
 			return err_set(e, -EINVAL, "ifname", "give `ifname`",
@@ -351,11 +378,12 @@ static int complete(struct port_conf *c, const struct port_keys *keys, const cha
 	return 0;
 }
 
-int conf_port_make(struct port_conf *c, const struct port_keys *keys, const char *run_dir, struct err *e)
+int conf_port_make(struct port_conf *c, const struct port_keys *keys, const char *run_dir, unsigned mtu, struct err *e)
 {
 	int rc;
 
-	*c = (struct port_conf){.mtu = 1500, .queues = 4, .fwd.vid = VID_DEFAULT};
+	*c = (struct port_conf){
+		.mtu = mtu, .queues = 4, .fwd.vid = VID_DEFAULT, .too_big_reply = true, .coalesce = true};
 	if (!is_set(keys, PORT_KEY_name))
 		return err_set(e, -EINVAL, "name", "give each port a name, like vm1", "is missing");
 	rc = apply(c, keys, e);

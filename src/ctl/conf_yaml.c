@@ -15,7 +15,7 @@
 #include "ctl/yaml_msg.h"
 
 struct yaml_switch {
-	char *name, *ageing_s, *fdb_entries;
+	char *name, *mtu, *ageing_s, *fdb_entries;
 };
 
 struct yaml_workers {
@@ -47,6 +47,7 @@ struct yaml_conf {
 
 static const cyaml_schema_field_t switch_fields[] = {
 	TEXT(struct yaml_switch, name),
+	TEXT(struct yaml_switch, mtu),
 	TEXT(struct yaml_switch, ageing_s),
 	TEXT(struct yaml_switch, fdb_entries),
 	CYAML_FIELD_END,
@@ -144,6 +145,8 @@ static int read_switch(struct conf *c, const struct yaml_switch *y, struct err *
 				       y->name);
 		snprintf(c->switch_name, sizeof(c->switch_name), "%s", y->name);
 	}
+	if (unsigned_read(y->mtu, "switch.mtu", FRAME_MTU_MIN, CONF_WIRE_MTU_MAX, &c->mtu, e) < 0)
+		return -EINVAL;
 	if (unsigned_read(y->ageing_s, "switch.ageing_s", 0, CONF_AGEING_S_MAX, &c->fwd.ageing_s, e) < 0)
 		return -EINVAL;
 	return unsigned_read(y->fdb_entries, "switch.fdb_entries", CONF_FDB_ENTRIES_MIN, FDB_ENTRIES_MAX,
@@ -210,7 +213,7 @@ static int in_port(struct err *e, unsigned i, int rc)
 	return rc;
 }
 
-static int read_port(struct port_conf *c, const struct yaml_port *y, const char *run_dir, struct err *e)
+static int read_port(struct port_conf *c, const struct yaml_port *y, const char *run_dir, unsigned mtu, struct err *e)
 {
 	const char *const text[PORT_KEY_N] = {
 #define KEY(key, value, kinds, change) [PORT_KEY_##key] = y->key,
@@ -225,7 +228,7 @@ static int read_port(struct port_conf *c, const struct yaml_port *y, const char 
 		if (rc < 0)
 			return rc;
 	}
-	return conf_port_make(c, &keys, run_dir, e);
+	return conf_port_make(c, &keys, run_dir, mtu, e);
 }
 
 static int read_ports(struct conf *c, const struct yaml_conf *y, const char *run_dir, struct yaml_doc *d, struct err *e)
@@ -234,7 +237,7 @@ static int read_ports(struct conf *c, const struct yaml_conf *y, const char *run
 	if (!c->port)
 		return err_set(e, -ENOMEM, NULL, NULL, "out of memory");
 	for (unsigned i = 0; i < y->ports_count; i++) {
-		int rc = in_port(e, i, read_port(&c->port[i], &y->ports[i], run_dir, e));
+		int rc = in_port(e, i, read_port(&c->port[i], &y->ports[i], run_dir, c->mtu, e));
 
 		if (rc < 0)
 			return rc;

@@ -13,7 +13,7 @@ struct model {
 	struct model_parts parts;
 	struct model_port *port[PORTS_MAX]; /* in the order they were added */
 	unsigned n_ports;
-	unsigned ageing_s;
+	unsigned ageing_s, mtu;
 	struct log_limit limit; /* what API clients can cause */
 	struct event *tick, *attention;
 };
@@ -59,6 +59,7 @@ struct model *model_new(const struct model_parts *parts)
 	if (!m)
 		return NULL;
 	m->parts = *parts;
+	m->mtu = CONF_MTU_DEFAULT;
 	m->tick = event_new(parts->events, -1, EV_PERSIST, on_tick, m);
 	m->attention = event_new(parts->events, parts->attention_fd, EV_READ | EV_PERSIST, on_attention, m);
 	if (!m->tick || !m->attention || event_add(m->tick, &second) < 0 || event_add(m->attention, NULL) < 0) {
@@ -126,6 +127,13 @@ static int check_new(const struct model *m, const struct port_conf *c, struct er
 	return 0;
 }
 
+/* What forwarding reads of the port itself. */
+static void set_policy(struct port *p, const struct port_conf *c)
+{
+	atomic_store_explicit(&p->coalesce, c->coalesce, memory_order_relaxed);
+	atomic_store_explicit(&p->tell_too_big, c->too_big_reply, memory_order_relaxed);
+}
+
 static int add(struct model *m, struct model_port *mp, struct err *e)
 {
 	int rc;
@@ -133,6 +141,7 @@ static int add(struct model *m, struct model_port *mp, struct err *e)
 	mp->port = m->parts.kinds[mp->conf.kind].make(&mp->conf, m->parts.host, e);
 	if (!mp->port)
 		return e->code < 0 ? e->code : -EIO;
+	set_policy(mp->port, &mp->conf);
 	rc = join(m, mp->port, &mp->conf, e);
 	if (rc < 0) {
 		mp->port->ops->free(mp->port);
@@ -176,6 +185,7 @@ int model_port_set(struct model *m, struct model_port *mp, const struct port_con
 			log_error("%s: cannot go back to MTU %u", mp->conf.name, mp->conf.mtu);
 		return rc;
 	}
+	set_policy(p, c);
 	mp->conf = *c;
 	return 0;
 }
@@ -217,6 +227,16 @@ void model_set_ageing(struct model *m, unsigned ageing_s)
 unsigned model_ageing(const struct model *m)
 {
 	return m->ageing_s;
+}
+
+void model_set_mtu(struct model *m, unsigned mtu)
+{
+	m->mtu = mtu;
+}
+
+unsigned model_mtu(const struct model *m)
+{
+	return m->mtu;
 }
 
 struct fwd *model_fwd(struct model *m)

@@ -58,6 +58,9 @@ unsigned model_ports(const struct model *m);
 /* Seconds; 0: never. */
 void model_set_ageing(struct model *m, unsigned ageing_s);
 unsigned model_ageing(const struct model *m);
+/* The MTU of ports added from now on that do not say. */
+void model_set_mtu(struct model *m, unsigned mtu);
+unsigned model_mtu(const struct model *m);
 
 struct fwd *model_fwd(struct model *m);
 struct workers *model_workers(struct model *m);

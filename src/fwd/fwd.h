@@ -97,11 +97,17 @@ struct fwd_memo {
 };
 #define FWD_MEMOS 256 /* a power of two; 8 KiB of which only those of flows now active are in the cache */
 
+/* Pieces of the frames merged for one port: two of each frame that a kernel's port lends. */
+#define FWD_MERGED_PIECES (2 * FRAME_BATCH)
+
 /* A worker's own: what a batch leaves to do, and to tell; and what is remembered from batch to batch. */
 struct fwd_work {
 	struct port_set touched; /* a bit is added for each port that was sent to and must be published and flushed */
 	uint64_t decided_cycles; /* when it was clear where every frame goes; copying came after */
 	struct fwd_memo memo[FWD_MEMOS];
+	unsigned cuts_left;                          /* frames that this batch may still be cut into */
+	struct frame_batch room;                     /* for what frames are cut into */
+	struct wire_piece merged[FWD_MERGED_PIECES]; /* bodies of frames that were merged */
 };
 
 /* Check, learn, look up and deliver every frame of @b, which @in has received. Called by the worker in a read-side

@@ -6,22 +6,13 @@
  * Order:   frames to one port leave in the order they came, unicast and flooded ones alike.
  */
 #include "base/cycles.h"
-#include "fwd/table.h"
+#include "fwd/finish.h"
+#include "fwd/pass.h"
 
 /* Where a frame goes: a port's id, or one of these. */
 #define TO_SENT    0xfffd /* it is on its way */
 #define TO_FLOOD   0xfffe
 #define TO_NOWHERE 0xffff
-
-struct pass {
-	struct fwd *f;
-	const struct fwd_table *t;
-	struct port *in;
-	const struct fwd_port_conf *in_conf;
-	unsigned worker;
-	struct fwd_work *work;
-	uint64_t stamp;
-};
 
 static uint16_t drop(const struct pass *p, enum drop_reason r)
 {
@@ -151,48 +142,6 @@ static inline uint16_t decide(const struct pass *p, struct frame *f)
 	return find_way(p, f, src, dst, memo);
 }
 
-/* Frames that are too long for @out are dropped there; returns how many are left. */
-static unsigned drop_too_big(struct port *out, struct frame **list, unsigned n, unsigned worker)
-{
-	unsigned kept = 0;
-
-	for (unsigned i = 0; i < n; i++) {
-		if (likely(port_fits(out, list[i])))
-			list[kept++] = list[i];
-		else
-			port_drop(out, worker, DROP_TOO_BIG, 1);
-	}
-	return kept;
-}
-
-/* On a trunk, all but the native VLAN is sent tagged. */
-static bool leaves_tagged(const struct fwd_port_conf *c, const struct frame *f)
-{
-	return c->trunk && f->vlan != c->vid;
-}
-
-static void send(const struct pass *p, unsigned id, struct frame **list, unsigned n)
-{
-	const struct fwd_port_conf *c = &p->t->conf[id];
-	struct port *out = p->t->port[id];
-
-	n = drop_too_big(out, list, n, p->worker);
-	if (n == 0)
-		return;
-	if (!atomic_load_explicit(&out->up, memory_order_relaxed)) {
-		port_drop(out, p->worker, DROP_PORT_DOWN, n);
-		return;
-	}
-	for (unsigned i = 0; c->trunk && i < n; i++)
-		if (leaves_tagged(c, list[i]))
-			frame_push_tag(list[i], list[i]->pcp | list[i]->vlan);
-	out->ops->tx(out, list, n, p->worker);
-	for (unsigned i = 0; c->trunk && i < n; i++)
-		if (list[i]->tagged)
-			frame_pop_tag(list[i]);
-	p->work->touched.bits[id / 64] |= UINT64_C(1) << (id % 64);
-}
-
 /* All frames of the batch have one destination each: collect and send those with the same. */
 static void deliver_unicast(const struct pass *p, struct frame_batch *b, uint16_t *to)
 {
@@ -211,7 +160,7 @@ static void deliver_unicast(const struct pass *p, struct frame_batch *b, uint16_
 			}
 		sent += n;
 		if (id != TO_NOWHERE)
-			send(p, id, list, n);
+			pass_send(p, id, list, n, true);
 	}
 }
 
@@ -241,7 +190,7 @@ static void deliver_flooded(const struct pass *p, struct frame_batch *b, const u
 		}
 		count(&p->t->port[id]->counters[p->worker].tx_flooded, flooded);
 		if (n)
-			send(p, id, list, n);
+			pass_send(p, id, list, n, false);
 	}
 	for (unsigned i = 0; i < b->n; i++)
 		if (to[i] == TO_FLOOD && !sent[i])
@@ -268,6 +217,7 @@ void fwd_process(struct fwd *f, struct port *in, struct frame_batch *b, unsigned
 		port_drop(in, worker, DROP_NO_DESTINATION, b->n);
 		return; /* it is leaving the switch */
 	}
+	work->cuts_left = CUTS_MAX;
 	for (unsigned i = 0; i < b->n; i++) {
 		to[i] = decide(&p, &b->f[i]);
 		flood |= to[i] == TO_FLOOD;

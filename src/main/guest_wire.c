@@ -11,6 +11,8 @@
 
 #include "base/log.h"
 #include "ctl/conf.h"
+#include "ctl/conf_offload.h"
+#include "main/guest_offload.h"
 #include "main/resume.h"
 #include "main/wire.h"
 #include "port/guest.h"
@@ -147,14 +149,16 @@ static void link_fail(void *arg, const char *reason)
 
 static void link_info(void *arg, struct port_info *info)
 {
+	const struct guest_wire *w = arg;
 	struct vhost_state s;
 
-	vhost_state_get(((struct guest_wire *)arg)->vhost, &s);
+	vhost_state_get(w->vhost, &s);
 	port_info_add(info, "connections", "%" PRIu64, s.connects);
 	if (!s.connected)
 		return;
 	port_info_add(info, "features", "0x%" PRIx64, s.features);
 	port_info_add(info, "protocol_features", "0x%" PRIx64, s.protocol_features);
+	guest_offload_info(&s, guest_port(w->guest)->mtu, info);
 	port_info_add(info, "rings", "%u running, %u enabled", s.rings_running, s.rings_enabled);
 	port_info_add(info, "memory", "%" PRIu64 " MiB in %u regions", s.memory_bytes >> 20, s.n_regions);
 	port_info_add(info, "dirty_log", "%s", s.logging ? "on" : "off");
@@ -199,6 +203,7 @@ struct port *guest_wire_new(const struct port_conf *c, const struct port_host *h
 		.front_end = c->front_end,
 		.pairs = c->queues,
 		.mtu = c->mtu,
+		.never = offloads_never(c->offloads_off),
 		.mac = c->mac,
 	};
 	struct guest_wire *w = calloc(1, sizeof(*w));

@@ -6,6 +6,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "ctl/conf_offload.h"
 #include "gmem/gmem.h"
 #include "main/resume.h"
 #include "port/packet.h"
@@ -20,6 +21,7 @@ static struct {
 	int attention_fd;
 	struct port_host host;
 	struct frame_batch batch; /* of frames the control thread sends */
+	struct fwd_work work;
 } parts = {.attention_fd = -1};
 
 /* ---- the kinds of ports ---- */
@@ -36,14 +38,28 @@ static void guest_forget(const char *name)
 
 static struct port *tap_make(const struct port_conf *c, const struct port_host *host, struct err *e)
 {
-	return tap_new(&(struct tap_conf){.name = c->name, .ifname = c->ifname, .netns = c->netns, .mtu = c->mtu}, host,
-		       e);
+	return tap_new(
+		&(struct tap_conf){
+			.name = c->name,
+			.ifname = c->ifname,
+			.netns = c->netns,
+			.mtu = c->mtu,
+			.offloads_off = offloads_unused(c->offloads_off),
+		},
+		host, e);
 }
 
 static struct port *packet_make(const struct port_conf *c, const struct port_host *host, struct err *e)
 {
-	return packet_new(&(struct packet_conf){.name = c->name, .ifname = c->ifname, .netns = c->netns, .mtu = c->mtu},
-			  host, e);
+	return packet_new(
+		&(struct packet_conf){
+			.name = c->name,
+			.ifname = c->ifname,
+			.netns = c->netns,
+			.mtu = c->mtu,
+			.offloads_off = offloads_unused(c->offloads_off),
+		},
+		host, e);
 }
 
 static const struct port_kind kinds[CONF_KIND_N] = {
@@ -94,7 +110,7 @@ static void host_inject(struct port *p, const void *frame, uint32_t len)
 {
 	struct frame_batch *b = &parts.batch;
 	struct frame *f = &b->f[0];
-	struct fwd_work work = {0};
+	struct fwd_work *work = &parts.work;
 
 	b->n = 1;
 	b->n_spans = 0;
@@ -108,8 +124,9 @@ static void host_inject(struct port *p, const void *frame, uint32_t len)
 			(struct frame_span){.p = (const uint8_t *)frame + f->head_len, .len = len - f->head_len};
 		f->n_body = 1;
 	}
-	fwd_process(parts.fwd, p, b, COUNTERS_CONTROL, &work);
-	publish_and_flush(&work.touched);
+	fwd_process(parts.fwd, p, b, COUNTERS_CONTROL, work);
+	publish_and_flush(&work->touched);
+	work->touched = (struct port_set){0};
 }
 
 /* ---- up and down ---- */
@@ -164,10 +181,12 @@ struct model *wire_new(const struct conf *c, struct state *state, struct event_b
 		if (!m)
 			err_set(e, -ENOMEM, NULL, NULL, "out of memory");
 	}
-	if (m)
+	if (m) {
 		model_set_ageing(m, c->fwd.ageing_s);
-	else
+		model_set_mtu(m, c->mtu);
+	} else {
 		stop_parts();
+	}
 	return m;
 }
 

@@ -6,6 +6,7 @@
 #include "base/base.h"
 #include "wire/eth.h"
 #include "wire/flow.h"
+#include "wire/l4.h"
 
 /* A frame on its way through the switch (design D3).
  *
@@ -21,11 +22,7 @@
 #define FRAME_MTU_MIN   68    /* RFC 791 */
 #define FRAME_MTU_MAX   65535
 
-/* A borrowed piece of the body. */
-struct frame_span {
-	const uint8_t *p;
-	uint32_t len;
-};
+#define frame_span wire_piece
 
 /* struct virtio_net_hdr (virtio 1.2, 5.1.6). */
 enum {
@@ -67,10 +64,10 @@ struct frame_offload {
 };
 
 struct frame {
-	uint8_t *data; /* the head, in room[] */
-	struct frame_span *body;
-	uint32_t len;      /* bytes, head and body, without FCS */
-	uint32_t head_len; /* bytes of it at data[] */
+	uint8_t *data;           /* the head, in room[] */
+	struct wire_piece *body; /* borrowed */
+	uint32_t len;            /* bytes, head and body, without FCS */
+	uint32_t head_len;       /* bytes of it at data[] */
 	uint16_t n_body;
 	uint16_t vlan; /* VID, set by forwarding */
 	uint16_t pcp;  /* 802.1Q priority and DEI bits (of a TCI: 0xf000) */
@@ -87,7 +84,7 @@ struct frame_batch {
 	unsigned n;
 	unsigned n_spans;
 	struct frame f[FRAME_BATCH];
-	struct frame_span spans[2048]; /* holds at least one chain of the longest kind */
+	struct wire_piece spans[2048]; /* holds at least one chain of the longest kind */
 };
 
 /* What a receiver must take (OFFLOAD_*) to be given the frame as it is. */

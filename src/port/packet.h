@@ -11,8 +11,9 @@
 struct packet_conf {
 	const char *name;
 	const char *ifname;
-	const char *netns; /* where the interface is (a name of `ip netns`); "" or NULL: our own */
-	unsigned mtu;      /* FRAME_MTU_MIN .. FRAME_MTU_MAX; the interface must carry as much */
+	const char *netns;     /* where the interface is (a name of `ip netns`); "" or NULL: our own */
+	unsigned mtu;          /* FRAME_MTU_MIN .. FRAME_MTU_MAX; the interface must carry as much */
+	uint32_t offloads_off; /* OFFLOAD_*: the port takes nothing undone that needs these */
 };
 
 /* Open the interface. The port serves once its `start` was called. NULL: *e says why; -ENODEV if there is no such

@@ -57,7 +57,7 @@ struct port_info {
 	char reason[160]; /* of the last break, also after it was healed; or "" */
 	struct {
 		char key[32];
-		char value[128];
+		char value[512];    /* a list of reasons fits */
 	} detail[PORT_DETAILS_MAX]; /* what only this kind knows: socket, features, interface */
 	unsigned n_details;
 };
@@ -146,11 +146,10 @@ static inline void port_drop(struct port *p, unsigned worker, enum drop_reason r
 	count(&p->counters[worker].drop[r], n);
 }
 
-/* The largest frame that may be sent to this port: MTU, Ethernet header, and a tag if it is tagged. */
-static inline bool port_fits(const struct port *p, const struct frame *f)
+/* The largest frame, without a tag, that may be sent to this port. */
+static inline uint32_t port_bytes_max(const struct port *p)
 {
-	return f->len <= atomic_load_explicit(&((struct port *)p)->mtu, memory_order_relaxed) + ETH_HEAD_BYTES +
-				 (f->tagged ? VLAN_TAG_BYTES : 0u);
+	return atomic_load_explicit(&((struct port *)p)->mtu, memory_order_relaxed) + ETH_HEAD_BYTES;
 }
 
 /* Sum of all workers' counts, [drop reason] included. Control thread. */

@@ -10,9 +10,10 @@
  */
 struct tap_conf {
 	const char *name;
-	const char *ifname; /* of the interface to make */
-	const char *netns;  /* make it in this namespace (a name of `ip netns`); "" or NULL: our own */
-	unsigned mtu;       /* FRAME_MTU_MIN .. FRAME_MTU_MAX; the kernel may have a lower limit */
+	const char *ifname;    /* of the interface to make */
+	const char *netns;     /* make it in this namespace (a name of `ip netns`); "" or NULL: our own */
+	unsigned mtu;          /* FRAME_MTU_MIN .. FRAME_MTU_MAX; the kernel may have a lower limit */
+	uint32_t offloads_off; /* OFFLOAD_*: not to be used, in neither direction */
 };
 
 /* Make the interface, up and with its MTU. The port serves once its `start` was called. NULL: *e says why; -EEXIST if

@@ -124,6 +124,10 @@ void vhost_state_get(const struct vhost *v, struct vhost_state *s)
 	*s = (struct vhost_state){
 		.connected = v->sock_fd >= 0,
 		.connects = v->connects,
+		.features_set = v->features_set,
+		.known = vhost_features_known(v),
+		.never = v->conf.never,
+		.offered = v->offered,
 		.features = v->features,
 		.protocol_features = v->protocol_features,
 		.status = v->status,

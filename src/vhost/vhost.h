@@ -53,6 +53,11 @@ enum {
 };
 #define FEATURE(bit) (UINT64_C(1) << (bit))
 
+/* @features without those that mean nothing, because another bit that they need is not there (virtio 1.2, 5.1.3.1). */
+uint64_t vhost_features_sound(uint64_t features);
+/* What a feature needs, in the words of the port key `offloads_off` ("guest_csum"); NULL: nothing. */
+const char *vhost_feature_needs(unsigned bit);
+
 /* vhost-user protocol feature bits ("Protocol features" in the specification). */
 enum {
 	VHOST_PF_MQ = 0,
@@ -108,7 +113,7 @@ struct vhost_conf {
 	enum vhost_front_end front_end;
 	unsigned pairs;            /* queue pairs offered */
 	unsigned mtu;              /* VIRTIO_NET_F_MTU; bytes */
-	uint64_t never;            /* FEATURE() bits that are not offered, though we know them */
+	uint64_t never;            /* FEATURE() bits that are not offered, though we know them; a promise goes before */
 	struct mac mac;            /* for front ends that ask us (CONFIG); always valid */
 	struct vhost_saved *saved; /* of an earlier life, and for the next one; the owner's. NULL: nothing is kept */
 };
@@ -131,7 +136,8 @@ struct vhost_ops {
 	void (*ring_halt)(void *owner, unsigned ring);
 	/* Every ring starts disabled, and is disabled again before `disconnected`; only changes are told. */
 	void (*ring_enable)(void *owner, unsigned ring, bool enabled);
-	/* Negotiation is done: FEATURE() bits as acknowledged. Called before the first ring_run and when they change. */
+	/* Negotiation is done: FEATURE() bits as acknowledged, without those that lack what they need
+	 * (vhost_features_sound). Called before the first ring_run and when they change. */
 	void (*features)(void *owner, uint64_t features);
 	/* VHOST_USER_NET_SET_MTU; nonzero refuses it. */
 	int (*mtu)(void *owner, unsigned mtu);
@@ -165,6 +171,9 @@ void vhost_set_mtu(struct vhost *v, unsigned mtu);
 struct vhost_state {
 	bool connected;
 	uint64_t connects;          /* connections so far */
+	bool features_set;          /* the guest's driver, or its firmware, has acknowledged features */
+	uint64_t known, never;      /* virtio: all that could be offered, and what is not to be */
+	uint64_t offered;           /* to this front end */
 	uint64_t features;          /* virtio, acknowledged */
 	uint64_t protocol_features; /* acknowledged */
 	unsigned rings_running, rings_enabled;

@@ -18,6 +18,18 @@ static bool asks_for_config(const struct vhost *v)
 	return v->conf.front_end != VHOST_QEMU;
 }
 
+#define GUEST_SEGMENTS                                                                                                 \
+	(FEATURE(VIRTIO_NET_F_GUEST_TSO4) | FEATURE(VIRTIO_NET_F_GUEST_TSO6) | FEATURE(VIRTIO_NET_F_GUEST_USO4) |      \
+	 FEATURE(VIRTIO_NET_F_GUEST_USO6))
+#define HOST_SEGMENTS                                                                                                  \
+	(FEATURE(VIRTIO_NET_F_HOST_TSO4) | FEATURE(VIRTIO_NET_F_HOST_TSO6) | FEATURE(VIRTIO_NET_F_HOST_USO))
+
+/* CTRL_GUEST_OFFLOADS is not among them: most front ends answer that command themselves, and we would not know
+ * (docs/decisions/0008). */
+#define OFFLOADS                                                                                                       \
+	(FEATURE(VIRTIO_NET_F_CSUM) | FEATURE(VIRTIO_NET_F_GUEST_CSUM) | GUEST_SEGMENTS |                              \
+	 FEATURE(VIRTIO_NET_F_GUEST_ECN) | HOST_SEGMENTS | FEATURE(VIRTIO_NET_F_HOST_ECN))
+
 uint64_t vhost_features_known(const struct vhost *v)
 {
 	uint64_t f = FEATURE(VIRTIO_F_VERSION_1) | FEATURE(VIRTIO_F_ANY_LAYOUT) | FEATURE(VIRTIO_F_INDIRECT_DESC) |
@@ -25,9 +37,38 @@ uint64_t vhost_features_known(const struct vhost *v)
 		     FEATURE(VHOST_USER_F_PROTOCOL_FEATURES) | FEATURE(VHOST_F_LOG_ALL) |
 		     FEATURE(VIRTIO_NET_F_MRG_RXBUF) | FEATURE(VIRTIO_NET_F_MTU) | FEATURE(VIRTIO_NET_F_STATUS) |
 		     FEATURE(VIRTIO_NET_F_CTRL_VQ) | FEATURE(VIRTIO_NET_F_CTRL_RX) | FEATURE(VIRTIO_NET_F_MQ) |
-		     FEATURE(VIRTIO_NET_F_GUEST_ANNOUNCE);
+		     FEATURE(VIRTIO_NET_F_GUEST_ANNOUNCE) | OFFLOADS;
 
 	return asks_for_config(v) ? f | FEATURE(VIRTIO_NET_F_MAC) : f;
+}
+
+/* virtio 1.2, 5.1.3.1. The order matters: ECN asks for what may have gone with the checksum. */
+static const struct {
+	uint64_t features, need; /* one bit of @need */
+	const char *words;
+} needs[] = {
+	{GUEST_SEGMENTS, FEATURE(VIRTIO_NET_F_GUEST_CSUM), "guest_csum"},
+	{FEATURE(VIRTIO_NET_F_GUEST_ECN), FEATURE(VIRTIO_NET_F_GUEST_TSO4) | FEATURE(VIRTIO_NET_F_GUEST_TSO6),
+	 "guest_tso4 or guest_tso6"},
+	{HOST_SEGMENTS, FEATURE(VIRTIO_NET_F_CSUM), "csum"},
+	{FEATURE(VIRTIO_NET_F_HOST_ECN), FEATURE(VIRTIO_NET_F_HOST_TSO4) | FEATURE(VIRTIO_NET_F_HOST_TSO6),
+	 "tso4 or tso6"},
+};
+
+uint64_t vhost_features_sound(uint64_t features)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(needs); i++)
+		if (!(features & needs[i].need))
+			features &= ~needs[i].features;
+	return features;
+}
+
+const char *vhost_feature_needs(unsigned bit)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(needs); i++)
+		if (needs[i].features & FEATURE(bit))
+			return needs[i].words;
+	return NULL;
 }
 
 uint64_t vhost_protocol_known(const struct vhost *v)
@@ -63,7 +104,7 @@ static void adopt(struct vhost *v, uint64_t features)
 		gmem_log_drop(v->mem); /* a migration has ended; the next one brings a log of its own */
 	v->mem->log.on = vhost_acked(v, VHOST_F_LOG_ALL);
 	vhost_saved_update(v);
-	v->ops->features(v->owner, features);
+	v->ops->features(v->owner, vhost_features_sound(features));
 }
 
 /* QEMU repeats this for every queue pair, while the first ones run already. */

@@ -162,7 +162,7 @@ void vhost_signal(int fd);
 
 typedef int vhost_handler(struct vhost *v, struct vhost_msg *m, struct err *e);
 
-/* vhost_feature.c: what was agreed. The first two: all that this build can offer to a front end like this one. */
+/* vhost_feature.c: what was agreed. The first two: all that this build could offer to a front end like this one. */
 uint64_t vhost_features_known(const struct vhost *v);
 uint64_t vhost_protocol_known(const struct vhost *v);
 vhost_handler vhost_get_features, vhost_set_features, vhost_get_protocol_features, vhost_set_protocol_features;

@@ -4,8 +4,9 @@
  * A promise binds as long as a guest uses it: from SET_FEATURES until the connection ends with every ring stopped in
  * order, or the device is reset. It holds for the front end it was made to, known by its process (SO_PEERCRED): a front end that
  * was killed and started anew brings a new guest. While it binds, a front end that comes back is offered the same
- * features, even if this flued knows more, and the journals tell where packed rings stand. When it does not, all that
- * this flued knows is offered, and journals are void.
+ * features, even if this flued knows more, or is to offer less (conf.never): a running guest cannot give them back. And
+ * the journals tell where packed rings stand. When it does not, all that this flued knows and may offer is offered, and
+ * journals are void.
  */
 #include <inttypes.h>
 #include <sys/socket.h>
@@ -28,13 +29,20 @@ static bool binds(const struct vhost *v, const struct vhost_agreed *a)
 	return a->bound && a->front_end == (uint32_t)v->conf.front_end && a->peer_pid == peer_pid(v);
 }
 
-/* Offer what was promised. What cannot be kept is said: the guest may not find its device again. */
+/* Offer what was promised, of all that we know. What cannot be kept is said: the guest may not find its device again. */
 static void keep_promise(struct vhost *v, const struct vhost_agreed *a)
 {
 	uint64_t lost = a->offered & ~v->offered, lost_protocol = a->protocol_offered & ~v->protocol_offered;
+	uint64_t unwanted = a->offered & v->offered & v->conf.never;
 
-	v->offered &= a->offered;
+	v->offered = vhost_features_sound(v->offered & a->offered);
 	v->protocol_offered &= a->protocol_offered;
+	if (unwanted)
+		log_limited(
+			&v->log_limit, LOG_INFO,
+			"%s: features 0x%" PRIx64
+			" are switched off, but were offered to this guest: they are off when its VM is started anew",
+			v->conf.path, unwanted);
 	if (lost || lost_protocol)
 		log_limited(&v->log_limit, LOG_WARN,
 			    "%s: features 0x%" PRIx64 " and protocol features 0x%" PRIx64
@@ -60,16 +68,20 @@ void vhost_saved_begin(struct vhost *v)
 {
 	struct vhost_agreed *a = v->conf.saved ? &v->conf.saved->agreed : NULL;
 
+	bool promised = a && binds(v, a);
+
 	v->offered = vhost_features_known(v);
 	v->protocol_offered = vhost_protocol_known(v);
-	if (!a)
-		return;
-	if (binds(v, a)) {
+	if (promised)
 		keep_promise(v, a);
-	} else {
+	else
+		v->offered = vhost_features_sound(v->offered & ~v->conf.never);
+	if (a && !promised) {
 		*a = (struct vhost_agreed){.front_end = v->conf.front_end, .peer_pid = peer_pid(v)};
 		void_journals(v);
 	}
+	if (!a)
+		return;
 	a->offered = v->offered;
 	a->protocol_offered = v->protocol_offered;
 	a->pairs = v->conf.pairs;

@@ -45,7 +45,7 @@ static void check_accepted(const struct port_conf *c)
 	check(j != NULL, "what is accepted can be shown");
 	if (json_is_null(json_object_get(j, "mac")))
 		json_object_del(j, "mac");
-	check(conf_json_keys(j, &keys, &e) == 0 && conf_port_make(&again, &keys, RUN_DIR, &e) == 0,
+	check(conf_json_keys(j, &keys, &e) == 0 && conf_port_make(&again, &keys, RUN_DIR, CONF_MTU_DEFAULT, &e) == 0,
 	      "what was shown is accepted");
 	check(!memcmp(c, &again, sizeof(again)), "what was shown is the same port");
 	json_decref(j);
@@ -82,10 +82,11 @@ static void fuzz_json(const char *text, size_t len, bool change)
 
 	if (!j)
 		return;
-	check(conf_port_make(&c, &keys, RUN_DIR, &e) == 0, "a name is enough");
+	check(conf_port_make(&c, &keys, RUN_DIR, CONF_MTU_DEFAULT, &e) == 0, "a name is enough");
 	rc = conf_json_keys(j, &keys, &e);
 	if (rc == 0)
-		rc = change ? conf_port_change(&c, &keys, &e) : conf_port_make(&c, &keys, RUN_DIR, &e);
+		rc = change ? conf_port_change(&c, &keys, &e)
+			    : conf_port_make(&c, &keys, RUN_DIR, CONF_MTU_DEFAULT, &e);
 	if (rc < 0)
 		check_refusal(rc, &e);
 	else

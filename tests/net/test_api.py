@@ -18,7 +18,7 @@ from flued import ApiError, Flued, sanitized
 from wait import wait_until
 
 MAC = "52:54:00:00:00:01"
-PORT_KEYS = {"name", "kind", "mac", "mtu", "spoof_guard", "state", "reason", "detail", "counters", "drops"}
+PORT_KEYS = {"name", "kind", "mac", "mtu", "spoof_guard", "offloads_off", "too_big_reply", "state", "reason", "detail", "counters", "drops"}
 COUNTERS = {"rx_frames", "rx_bytes", "tx_frames", "tx_bytes", "rx_broadcast", "rx_multicast", "tx_flooded"}
 
 
@@ -109,8 +109,8 @@ def test_ports_keep_the_order_they_were_added_in(switch):
 
 def test_ageing_changes_while_it_runs(switch):
     n = len(switch.status()["workers"])
-    as_it_was = {"switch": "default", "ageing_s": 300, "workers": n, "spin_us": 20, "gather_us": 2}
-    assert switch.api("PATCH", "/v1/switch", {}) == as_it_was
+    as_it_was = {"switch": "default", "mtu": 1500, "ageing_s": 300, "workers": n, "spin_us": 20, "gather_us": 2}
+    assert switch.api("PATCH", "/v1/switch", {}) == switch.api("GET", "/v1/switch") == as_it_was
     assert switch.api("PATCH", "/v1/switch", {"ageing_s": 0}) == as_it_was | {"ageing_s": 0}
     assert switch.status()["ageing_s"] == 0
 
@@ -125,6 +125,14 @@ def test_workers_and_their_pace_change_while_it_runs(switch):
         switch.api("PATCH", "/v1/switch", {"workers": n})
         assert [w["id"] for w in switch.status()["workers"]] == list(range(n))
     switch.wait_fds(fds)
+
+
+def test_ports_that_do_not_say_get_the_switch_s_mtu(start_flued):
+    switch = start_flued({"ports": [{"name": "a"}, {"name": "b", "mtu": 1400}], "switch": {"mtu": 4000}})
+    assert (switch.port("a")["mtu"], switch.port("b")["mtu"]) == (4000, 1400)
+    assert switch.api("PATCH", "/v1/switch", {"mtu": 9000})["mtu"] == switch.api("GET", "/v1/switch")["mtu"] == 9000
+    assert switch.add("c")["mtu"] == 9000 and switch.add("t0", kind="tap", ifname="flue-t0")["mtu"] == 9000
+    assert switch.port("a")["mtu"] == 4000  # those there are keep theirs
 
 
 def test_every_drop_reason_has_its_meaning(switch):
@@ -195,6 +203,10 @@ BAD_PORTS = [
     ("mtu", 65536, "is not an MTU"),
     ("mtu", None, "must be a whole number"),
     ("mtu", True, "must be a whole number"),
+    ("offloads_off", "gso", "'gso' is not an offload"),
+    ("offloads_off", None, "must be a text"),
+    ("coalesce", True, "does not have this"),
+    ("too_big_reply", 1, "must be yes or no"),
     ("spoof_guard", "yes", "must be yes or no"),
     ("spoof_guard", True, "needs to know the port's MAC"),
     ("socket", "vm1.sock", "is not an absolute path"),
@@ -218,7 +230,7 @@ def test_a_bad_key_is_named_and_nothing_is_made(switch, key, value, words):
     assert switch.api("GET", "/v1/ports") == {"ports": []}
 
 
-@pytest.mark.parametrize("kind, key, value", [("tap", "ifname", "no way"), ("packet", "netns", "a/b"), ("tap", "queues", 2)])
+@pytest.mark.parametrize("kind, key, value", [("tap", "ifname", "no way"), ("packet", "netns", "a/b"), ("tap", "queues", 2), ("tap", "mtu", 9217), ("packet", "mtu", 9217), ("tap", "offloads_off", "guest_csum")])
 def test_a_bad_key_of_an_interface_is_named(switch, kind, key, value):
     error = refused(switch.add, "p1", kind=kind, **{key: value})
     assert (error.status, error.field) == (400, key)
@@ -260,7 +272,7 @@ def test_quoting_what_was_sent_survives_a_cut_within_a_letter(switch):
     assert error.status == 400 and error.message.startswith("'xxx")
 
 
-@pytest.mark.parametrize("body", [{"ageing_s": -1}, {"ageing_s": 1000001}, {"ageing_s": "300"}, {"ageing": 5}, {"workers": 0}, {"workers": 17}, {"spin_us": 1.5}, {"gather_us": 1001}])  # fmt: skip
+@pytest.mark.parametrize("body", [{"mtu": 67}, {"mtu": 9217}, {"ageing_s": -1}, {"ageing_s": 1000001}, {"ageing_s": "300"}, {"ageing": 5}, {"workers": 0}, {"workers": 17}, {"spin_us": 1.5}, {"gather_us": 1001}])  # fmt: skip
 def test_a_bad_setting_is_refused(switch, body):
     error = refused(switch.api, "PATCH", "/v1/switch", body)
     assert error.status == 400 and error.field == next(iter(body)) and error.remedy
@@ -288,7 +300,7 @@ def test_an_unknown_port_is_not_found(switch, name):
 @pytest.mark.parametrize(
     "path, allowed",
     [
-        ("/v1/status", "GET"), ("/v1/switch", "PATCH"), ("/v1/ports", "GET, POST"), ("/v1/ports/vm1", "GET, PATCH, DELETE"),
+        ("/v1/status", "GET"), ("/v1/switch", "GET, PATCH"), ("/v1/ports", "GET, POST"), ("/v1/ports/vm1", "GET, PATCH, DELETE"),
         ("/v1/fdb", "GET, DELETE"), ("/v1/drops", "GET"), ("/metrics", "GET"),
     ],
 )  # fmt: skip
@@ -325,7 +337,7 @@ def test_what_another_port_has_is_a_conflict(switch, second, field):
 
 @pytest.mark.parametrize(
     "key, value",
-    [("name", "vm2"), ("kind", "tap"), ("socket", "/tmp/x"), ("role", "connect"), ("queues", 1), ("front_end", "qemu"), ("ifname", "x"), ("netns", "x")],
+    [("name", "vm2"), ("kind", "tap"), ("socket", "/tmp/x"), ("role", "connect"), ("queues", 1), ("front_end", "qemu"), ("ifname", "x"), ("netns", "x"), ("offloads_off", "csum")],
 )
 def test_what_cannot_change_is_a_conflict_with_the_way_out(switch, key, value):
     before = switch.add("vm1")

@@ -482,7 +482,7 @@ def test_every_request_twice_and_in_the_wrong_order(street, front, spare):
 
 
 def test_features_that_were_not_offered(street, front):
-    for bit in (0, 24, 33, 40, 63):
+    for bit in (2, 24, 33, 40, 63):
         guest = front("connected")
         guest.send_message(vu.SET_FEATURES, u64(vu.F_VERSION_1 | 1 << bit))
         street.assert_contained(guest.name, f"bit {bit} was not offered")

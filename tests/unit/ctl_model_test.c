@@ -296,6 +296,37 @@ static void new_settings_are_in_force_or_the_old_ones_are(void **state)
 	assert_false(a->conf.fwd.has_mac);
 }
 
+static void what_forwarding_reads_of_a_port_follows_its_settings(void **state)
+{
+	struct port_conf c;
+	struct model_port *p;
+	struct err e = {0};
+
+	(void)state;
+	for (unsigned i = 0; i < 4; i++) {
+		bool coalesce = i & 1, reply = i & 2;
+
+		c = (struct port_conf){
+			.name = "p", .mtu = 1500, .fwd.vid = 1, .coalesce = coalesce, .too_big_reply = reply};
+		snprintf(c.socket, sizeof(c.socket), "/p");
+		assert_int_equal(model_port_add(world.model, &c, &e), 0);
+		p = model_port_find(world.model, "p");
+		assert_int_equal(atomic_load(&p->port->coalesce), coalesce);
+		assert_int_equal(atomic_load(&p->port->tell_too_big), reply);
+		c.coalesce = !coalesce;
+		c.too_big_reply = !reply;
+		assert_int_equal(model_port_set(world.model, p, &c, &e), 0);
+		assert_int_equal(atomic_load(&p->port->coalesce), !coalesce);
+		assert_int_equal(atomic_load(&p->port->tell_too_big), !reply);
+		/* a guard without MAC: refused, and nothing has changed */
+		c.coalesce = coalesce;
+		c.fwd.spoof_guard = true;
+		assert_int_equal(model_port_set(world.model, p, &c, &e), -EINVAL);
+		assert_int_equal(atomic_load(&p->port->coalesce), !coalesce);
+		model_port_remove(world.model, p);
+	}
+}
+
 static void a_port_that_asks_is_attended(void **state)
 {
 	uint64_t one = 1;
@@ -352,6 +383,7 @@ int main(void)
 		WITH_WORLD(a_clash_is_found_before_anything_is_made),
 		WITH_WORLD(the_switch_takes_its_ports_and_no_more),
 		WITH_WORLD(new_settings_are_in_force_or_the_old_ones_are),
+		WITH_WORLD(what_forwarding_reads_of_a_port_follows_its_settings),
 		WITH_WORLD(a_port_that_asks_is_attended),
 		WITH_WORLD(a_port_that_asks_without_waking_anybody_is_attended_within_the_second),
 		WITH_WORLD(the_end_takes_every_port_along),

@@ -31,7 +31,7 @@ static int make(const char *text, struct port_conf *c, struct err *e)
 	*e = (struct err){0};
 	rc = conf_json_keys(j, &keys, e);
 	if (rc == 0)
-		rc = conf_port_make(c, &keys, RUN_DIR, e);
+		rc = conf_port_make(c, &keys, RUN_DIR, CONF_MTU_DEFAULT, e);
 	json_decref(j);
 	return rc;
 }
@@ -94,7 +94,7 @@ static void values_of_the_wrong_type_are_refused(void **state)
 		 "spoof_guard: must be yes or no: write true or false, without quotes"},
 		{"{\"name\": \"a\", \"state\": \"up\"}",
 		 "state: unknown key: the keys of a port are name, kind, mac, vlan, trunk, native, mtu, spoof_guard, "
-		 "socket, group, role, queues, front_end, ifname, netns"},
+		 "offloads_off, too_big_reply, socket, group, role, queues, front_end, ifname, netns, coalesce"},
 	};
 
 	(void)state;
@@ -174,7 +174,7 @@ static void a_run_directory_too_long_for_sockets_is_named(void **state)
 	memset(dir, 'd', sizeof(dir) - 1);
 	dir[0] = '/';
 	dir[sizeof(dir) - 1] = 0;
-	assert_int_equal(conf_port_make(&c, &keys, dir, &e), -EINVAL);
+	assert_int_equal(conf_port_make(&c, &keys, dir, CONF_MTU_DEFAULT, &e), -EINVAL);
 	assert_string_equal(e.field, "socket");
 	assert_string_equal(e.remedy, "give a shorter path as `socket`");
 }
@@ -245,15 +245,18 @@ static void a_port_comes_back_as_it_was_written(void **state)
 {
 	static const char *const row[] = {
 		"{\"name\":\"vm1\",\"kind\":\"guest\",\"mac\":null,\"vlan\":1,\"mtu\":1500,\"spoof_guard\":false,"
-		"\"socket\":\"/run/flue/vm1.sock\",\"role\":\"listen\",\"queues\":4,\"front_end\":\"qemu\"}",
+		"\"offloads_off\":\"\",\"too_big_reply\":true,\"socket\":\"/run/flue/"
+		"vm1.sock\",\"role\":\"listen\",\"queues\":4,\"front_end\":\"qemu\"}",
 		"{\"name\":\"vm2\",\"kind\":\"guest\",\"mac\":\"52:54:00:00:00:01\",\"trunk\":\"10,20-30\",\"native\":"
 		"10,"
-		"\"mtu\":9000,\"spoof_guard\":true,\"socket\":\"/s\",\"role\":\"connect\",\"queues\":1,\"front_end\":"
+		"\"mtu\":9000,\"spoof_guard\":true,\"offloads_off\":\"all mrg_rxbuf "
+		"mtu\",\"too_big_reply\":false,\"socket\":\"/s\",\"role\":\"connect\",\"queues\":1,\"front_end\":"
 		"\"crosvm\"}",
 		"{\"name\":\"t\",\"kind\":\"tap\",\"mac\":null,\"trunk\":\"5\",\"mtu\":1500,\"spoof_guard\":false,"
-		"\"ifname\":\"tap0\",\"netns\":\"blue\"}",
+		"\"offloads_off\":\"tso6 "
+		"uso4\",\"too_big_reply\":true,\"ifname\":\"tap0\",\"netns\":\"blue\",\"coalesce\":false}",
 		"{\"name\":\"p\",\"kind\":\"packet\",\"mac\":null,\"vlan\":4094,\"mtu\":68,\"spoof_guard\":false,"
-		"\"ifname\":\"eth1\"}",
+		"\"offloads_off\":\"\",\"too_big_reply\":true,\"ifname\":\"eth1\",\"coalesce\":true}",
 	};
 
 	(void)state;
@@ -336,6 +339,7 @@ static void changes_that_cannot_be_leave_the_port_alone(void **state)
 		{PLAIN, "{\"front_end\": \"crosvm\"}", -EBUSY, "front_end"},
 		{PLAIN, "{\"ifname\": \"eth0\"}", -EBUSY, "ifname"},
 		{PLAIN, "{\"netns\": \"blue\"}", -EBUSY, "netns"},
+		{PLAIN, "{\"offloads_off\": \"\"}", -EBUSY, "offloads_off"},
 		{PLAIN, "{\"mtu\": 9000, \"vlan\": 5000}", -EINVAL,
 		 "vlan: 5000 is not a VLAN: write a number from 1 to 4094"},
 		{PLAIN, "{\"native\": 5}", -EINVAL,

@@ -11,12 +11,12 @@
 #include <cmocka.h>
 
 #include "ctl/conf.h"
+#include "ctl/conf_offload.h"
 
 #define RUN_DIR "/run/flue"
 #define KNOWN_PORT                                                                                                     \
-	"the keys here are name, kind, mac, vlan, trunk, native, mtu, spoof_guard, socket, group, role, queues, "      \
-	"front_end, "                                                                                                  \
-	"ifname, netns"
+	"the keys here are name, kind, mac, vlan, trunk, native, mtu, spoof_guard, offloads_off, too_big_reply, "      \
+	"socket, group, role, queues, front_end, ifname, netns, coalesce"
 
 static int parse(const char *text, struct conf *c, unsigned *line, struct err *e)
 {
@@ -61,7 +61,9 @@ static void bad_files_are_refused_in_these_words(void **state)
 		/* keys */
 		{"switches: 1\n", "1: switches: unknown key: the keys here are switch, workers, api, ports"},
 		{"switch:\n  name: a\n  aging_s: 5\n",
-		 "3: switch.aging_s: unknown key: the keys here are name, ageing_s, fdb_entries"},
+		 "3: switch.aging_s: unknown key: the keys here are name, mtu, ageing_s, fdb_entries"},
+		{"switch: {mtu: 67}\n", "1: switch.mtu: 67 is out of range: write a number from 68 to 9216"},
+		{"switch: {mtu: 9217}\n", "1: switch.mtu: 9217 is out of range: write a number from 68 to 9216"},
 		{"workers: {cpu: [1]}\n", "1: workers.cpu: unknown key: the keys here are cpus, n, spin_us, gather_us"},
 		{"api: {path: a}\n", "1: api.path: unknown key: the keys here are socket, mode, group"},
 		{"ports:\n  - name: a\n\n    mtuu: 5\n", "4: ports[0].mtuu: unknown key: " KNOWN_PORT},
@@ -123,6 +125,16 @@ static void bad_files_are_refused_in_these_words(void **state)
 		{"ports: [{name: a, mtu: 67}]\n", "1: ports[0].mtu: 67 is not an MTU: write a number from 68 to 65535"},
 		{"ports: [{name: a, mtu: 65536}]\n",
 		 "1: ports[0].mtu: 65536 is not an MTU: write a number from 68 to 65535"},
+		{"ports: [{name: a, kind: tap, mtu: 9217}]\n",
+		 "1: ports[0].mtu: 9217 is not an MTU for a port of kind tap: write a number from 68 to 9216: an "
+		 "interface carries no more"},
+		{"ports: [{name: a, offloads_off: csum gso}]\n",
+		 "1: ports[0].offloads_off: 'gso' is not an offload of a port of kind guest: the words are all csum "
+		 "tso4 "
+		 "tso6 ecn uso uso4 uso6 guest_csum guest_tso4 guest_tso6 guest_ecn guest_uso guest_uso4 guest_uso6 "
+		 "mrg_rxbuf mtu"},
+		{"ports: [{name: a, coalesce: true}]\n",
+		 "1: ports[0].coalesce: a port of kind guest does not have this: leave it out, or choose another kind"},
 		{"ports: [{name: a, spoof_guard: maybe}]\n",
 		 "1: ports[0].spoof_guard: 'maybe' is neither yes nor no: write true or false"},
 		{"ports: [{name: a, spoof_guard: true}]\n",
@@ -223,17 +235,19 @@ static void every_key_arrives(void **state)
 	char mac[MAC_TEXT_BYTES];
 
 	(void)state;
-	load("switch: {name: blue, ageing_s: 0, fdb_entries: 64}\n"
+	load("switch: {name: blue, mtu: 4000, ageing_s: 0, fdb_entries: 64}\n"
 	     "workers: {cpus: [3, 0], n: 7, spin_us: 0, gather_us: 1000}\n"
 	     "api: {socket: /tmp/x.sock, mode: \"0600\", group: kvm}\n"
 	     "ports:\n"
 	     "  - {name: vm1, mac: 52:54:00:00:00:0A, vlan: 10, mtu: 9000, spoof_guard: false, socket: /s, role: "
 	     "connect,\n"
-	     "     queues: 16, front_end: cloud-hypervisor}\n"
-	     "  - {name: t, kind: tap, trunk: \"10,20-30\", native: 10, ifname: tap0, netns: blue}\n"
+	     "     queues: 16, front_end: cloud-hypervisor, offloads_off: \"tso4, guest_csum\", too_big_reply: false}\n"
+	     "  - {name: t, kind: tap, trunk: \"10,20-30\", native: 10, ifname: tap0, netns: blue, coalesce: false,\n"
+	     "     offloads_off: all}\n"
 	     "  - {name: eth1, kind: packet}\n",
 	     &c);
 	assert_string_equal(c.switch_name, "blue");
+	assert_int_equal(c.mtu, 4000);
 	assert_int_equal(c.fwd.ageing_s, 0);
 	assert_int_equal(c.fwd.fdb_entries, 64);
 	assert_int_equal(c.n_cpus, 2);
@@ -258,16 +272,23 @@ static void every_key_arrives(void **state)
 	assert_int_equal(c.port[0].role, VHOST_CONNECT);
 	assert_int_equal(c.port[0].queues, 16);
 	assert_int_equal(c.port[0].front_end, VHOST_CLOUD_HYPERVISOR);
+	assert_int_equal(c.port[0].offloads_off, OFFLOAD_TSO4 | OFF_TO_GUEST(OFFLOAD_CSUM));
+	assert_false(c.port[0].too_big_reply);
 
 	assert_int_equal(c.port[1].kind, CONF_TAP);
 	assert_true(c.port[1].fwd.trunk);
 	assert_int_equal(c.port[1].fwd.vid, 10);
 	assert_string_equal(c.port[1].ifname, "tap0");
 	assert_string_equal(c.port[1].netns, "blue");
+	assert_int_equal(c.port[1].offloads_off, OFFLOAD_ALL);
+	assert_false(c.port[1].coalesce);
+	assert_int_equal(c.port[1].mtu, 4000);
 
 	assert_int_equal(c.port[2].kind, CONF_PACKET);
 	assert_string_equal(c.port[2].ifname, "eth1");
 	assert_string_equal(c.port[2].netns, "");
+	assert_int_equal(c.port[2].offloads_off, 0);
+	assert_true(c.port[2].coalesce && c.port[2].too_big_reply);
 	conf_fini(&c);
 }
 
@@ -286,6 +307,9 @@ static void a_port_with_a_name_only_is_a_guest_that_listens(void **state)
 	assert_int_equal(c.port[0].role, VHOST_LISTEN);
 	assert_int_equal(c.port[0].queues, 4);
 	assert_int_equal(c.port[0].front_end, VHOST_QEMU);
+	assert_int_equal(c.port[0].offloads_off, 0);
+	assert_true(c.port[0].too_big_reply);
+	assert_false(c.port[0].coalesce);
 	/* a MAC to guard */
 	assert_true(c.port[1].fwd.spoof_guard);
 	conf_fini(&c);

@@ -227,6 +227,7 @@ static void offsets_of_offloads_move_with_the_tag(void **state)
 	mixed_switch_up();
 	new_batch();
 	f = put(BROADCAST, A, 20, 1);
+	fake[1]->port.takes = fake[3]->port.takes = OFFLOAD_CSUM;
 	f->off = (struct frame_offload){.flags = 1, .hdr_len = 58, .csum_start = 38, .csum_offset = 16};
 	process(2);
 	assert_int_equal(fake[1]->got[0].off.csum_start, 34); /* untagged */

@@ -12,7 +12,7 @@ static bool offer_frame(struct rig *r, unsigned q, unsigned head, const struct n
 	uint64_t gpa[RIG_RING];
 	unsigned n = cut_up(cut, hdr_bytes + len, piece, RIG_RING);
 
-	if (n > RIG_RING)
+	if (n > RIG_RING || len > RIG_FRAME)
 		return false;
 	memcpy(bytes, hdr, hdr_bytes);
 	memcpy(bytes + hdr_bytes, frame, len);

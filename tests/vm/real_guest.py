@@ -130,6 +130,8 @@ def _device(nic, index):
     properties = {"netdev": f"net{index}", "id": f"nic{index}", "mac": nic.mac, "disable-legacy": "on", "romfile": ""}
     if isinstance(nic, VhostUser):
         properties |= {"rx_queue_size": nic.rx_queue_size, "tx_queue_size": nic.tx_queue_size}
+        # As `flue qemu` prints it: QEMU answers that command itself, and the switch would not know.
+        properties |= {"ctrl_guest_offloads": "off"}
         properties |= {"packed": "on"} if nic.packed else {}
         # One vector for each ring, one for configuration changes and one for the control queue.
         properties |= {"mq": "on", "vectors": 2 * nic.queue_pairs + 2} if nic.queue_pairs > 1 else {}

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* seg_bench [ROUNDS]: what software offloads cost on one core, as a line of JSON.
+ *
+ * Bytes: 64 KiB of TCP payload are copied to new buffers, once as they are (copy_gbps), and once cut into frames of 1,500
+ * bytes with complete checksums (segment_gbps); the share is that of the second in the first. Merging: cycles per frame of
+ * looking for a run where none comes about, for UDP, for acknowledgements, and for segments of ever other flows. Variants
+ * take turns, and what is printed are medians, so that a disturbed moment disturbs none of them.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/cycles.h"
+#include "wire/csum.h"
+#include "wire/l4.h"
+#include "wire/merge.h"
+#include "wire/seg.h"
+
+#define ROUNDS     200
+#define FRAMES     8 /* that take turns, so that not all is in the first cache */
+#define HEAD_BYTES 66
+#define MSS        1448
+#define SEGMENTS   45
+#define PAYLOAD    (SEGMENTS * MSS)
+#define SLOT_BYTES 2048 /* a buffer for a segment */
+#define HEADS      64
+#define LOOPS      64 /* of a batch of heads in a round */
+#define RUNS       8
+
+static uint8_t source[FRAMES][HEAD_BYTES + PAYLOAD];
+static uint8_t target[FRAMES][SEGMENTS * SLOT_BYTES];
+
+/* An Ethernet, IP and TCP or UDP header without payload in a frame of 60 to 78 bytes. */
+struct head {
+	uint8_t b[128];
+	uint32_t len;
+};
+static struct head heads[HEADS];
+
+static void make_tcp(uint8_t *f, uint32_t frame_bytes, uint16_t port)
+{
+	uint8_t *ip = f + ETH_HEAD_BYTES, *tcp = ip + IP4_HEAD_MIN;
+
+	memset(f, 0, HEAD_BYTES);
+	be16_put(f + ETH_TYPE_OFF, ETH_P_IP4);
+	ip[0] = 0x45;
+	be16_put(ip + IP4_LEN_OFF, (uint16_t)(frame_bytes - ETH_HEAD_BYTES));
+	ip[IP4_PROTO_OFF] = IPPROTO_TCP;
+	be32_put(ip + IP4_SRC_OFF, 0x0a000001);
+	be32_put(ip + IP4_DST_OFF, 0x0a000002);
+	csum_ip4_set(ip, IP4_HEAD_MIN);
+	be16_put(tcp, port);
+	tcp[TCP_DOFF_OFF] = (HEAD_BYTES - ETH_HEAD_BYTES - IP4_HEAD_MIN) << 2;
+	tcp[TCP_FLAGS_OFF] = TCP_FLAG_ACK;
+}
+
+static void copy_frame(unsigned i)
+{
+	memcpy(target[i], source[i], sizeof(source[i]));
+}
+
+static void segment_frame(unsigned i)
+{
+	uint8_t *out = target[i];
+	uint32_t head_len, off, len;
+	struct wire_piece payload;
+	struct seg s;
+
+	if (seg_begin(&s, source[i], HEAD_BYTES, sizeof(source[i]), SEG_TCP4, MSS))
+		abort();
+	for (; seg_next(&s, out, &head_len, &off, &len); out += SLOT_BYTES) {
+		payload = (struct wire_piece){out + head_len, len};
+		memcpy(out + head_len, source[i] + off, len);
+		if (l4_csum_finish(out, head_len, &payload, 1, s.csum_start, s.csum_offset))
+			abort();
+	}
+}
+
+static double gbps(void (*of)(unsigned i))
+{
+	uint64_t began = cycles_now();
+
+	for (unsigned i = 0; i < FRAMES; i++)
+		of(i);
+	return 8.0 * FRAMES * PAYLOAD / (double)cycles_to_ns(cycles_now() - began);
+}
+
+/* What forwarding does: a small table of runs by key, where who comes later displaces. */
+static unsigned look_for_runs(void)
+{
+	struct merge_run runs[RUNS];
+	bool open[RUNS] = {false};
+	unsigned appended = 0;
+
+	for (unsigned i = 0; i < HEADS; i++) {
+		struct merge_seg m;
+		unsigned slot;
+
+		if (merge_look(&m, heads[i].b, sizeof(heads[i].b), heads[i].len) != MERGE_SEGMENT)
+			continue;
+		slot = merge_key(&m) % RUNS;
+		if (open[slot])
+			appended += merge_try(&runs[slot], &m) == MERGE_APPENDED;
+		open[slot] = m.is_data && merge_begin(&runs[slot], &m);
+	}
+	return appended;
+}
+
+static void make_udp_heads(void)
+{
+	for (unsigned i = 0; i < HEADS; i++) {
+		make_tcp(heads[i].b, 60, (uint16_t)i);
+		heads[i].b[ETH_HEAD_BYTES + IP4_PROTO_OFF] = IPPROTO_UDP;
+		heads[i].len = 60;
+	}
+}
+
+static void make_ack_heads(void)
+{
+	for (unsigned i = 0; i < HEADS; i++) {
+		make_tcp(heads[i].b, HEAD_BYTES, (uint16_t)i);
+		heads[i].len = HEAD_BYTES;
+	}
+}
+
+static void make_data_heads(void)
+{
+	for (unsigned i = 0; i < HEADS; i++) {
+		make_tcp(heads[i].b, HEAD_BYTES + MSS, (uint16_t)i);
+		heads[i].len = HEAD_BYTES + MSS;
+	}
+}
+
+static double cycles_of_heads(void (*make)(void))
+{
+	uint64_t began;
+	unsigned appended = 0;
+
+	make();
+	began = cycles_now();
+	for (unsigned i = 0; i < LOOPS; i++)
+		appended += look_for_runs();
+	if (appended)
+		abort();
+	return (double)(cycles_now() - began) / (HEADS * LOOPS);
+}
+
+static int compare(const void *a, const void *b)
+{
+	const double *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+static double median(double *v, unsigned n)
+{
+	qsort(v, n, sizeof(*v), compare);
+	return v[n / 2];
+}
+
+enum { COPY, SEGMENT, SHARE, UDP, ACKS, FLOWS, NUMBERS };
+static const char *const name[NUMBERS] = {"copy_gbps",  "segment_gbps", "segment_share",
+					  "udp_cycles", "ack_cycles",   "flows_cycles"};
+
+int main(int argc, char **argv)
+{
+	unsigned rounds = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : ROUNDS;
+	double *v[NUMBERS];
+
+	rounds = rounds ? rounds : 1;
+	for (unsigned k = 0; k < NUMBERS; k++) {
+		v[k] = calloc(rounds, sizeof(*v[k]));
+		if (!v[k])
+			return EXIT_FAILURE;
+	}
+	cycles_init();
+	for (unsigned i = 0; i < FRAMES; i++)
+		make_tcp(source[i], HEAD_BYTES + MSS, 1);
+	for (unsigned i = 0; i < rounds; i++) {
+		v[COPY][i] = gbps(copy_frame);
+		v[SEGMENT][i] = gbps(segment_frame);
+		v[SHARE][i] = v[SEGMENT][i] / v[COPY][i];
+		v[UDP][i] = cycles_of_heads(make_udp_heads);
+		v[ACKS][i] = cycles_of_heads(make_ack_heads);
+		v[FLOWS][i] = cycles_of_heads(make_data_heads);
+	}
+	for (unsigned k = 0; k < NUMBERS; k++) {
+		printf("%s\"%s\": %.2f", k ? ", " : "{", name[k], median(v[k], rounds));
+		free(v[k]);
+	}
+	puts("}");
+	return 0;
+}
