@@ -15,7 +15,7 @@ from scapy.packet import Raw
 
 IP_BYTES_MAX = 65535
 FIN, PSH, CWR = 0x01, 0x08, 0x80
-MSS = 1448
+MSS = 1400  # fits an MTU of 1500 with all headers that are used here
 
 
 def fill(headers, size=None):
