@@ -121,7 +121,7 @@ static void host_inject(struct port *p, const void *frame, uint32_t len)
 	f->n_body = 0;
 	if (len > f->head_len) {
 		b->spans[b->n_spans++] =
-			(struct frame_span){.p = (const uint8_t *)frame + f->head_len, .len = len - f->head_len};
+			(struct wire_piece){.p = (const uint8_t *)frame + f->head_len, .len = len - f->head_len};
 		f->n_body = 1;
 	}
 	fwd_process(parts.fwd, p, b, COUNTERS_CONTROL, work);

@@ -22,8 +22,6 @@
 #define FRAME_MTU_MIN   68    /* RFC 791 */
 #define FRAME_MTU_MAX   65535
 
-#define frame_span wire_piece
-
 /* struct virtio_net_hdr (virtio 1.2, 5.1.6). */
 enum {
 	NET_HDR_F_NEEDS_CSUM = 1, /* the L4 checksum is not complete: its field holds the pseudo-header's sum */

@@ -48,7 +48,7 @@ static inline void make_frame(struct frame_batch *b, struct cursor *c, uint32_t 
 	f->body = &b->spans[b->n_spans];
 	f->n_body = (uint16_t)c->n;
 	for (unsigned i = 0; i < c->n; i++)
-		b->spans[b->n_spans++] = (struct frame_span){.p = c->s[i].p, .len = c->s[i].len};
+		b->spans[b->n_spans++] = (struct wire_piece){.p = c->s[i].p, .len = c->s[i].len};
 }
 
 /* Bytes after the header: may they be a frame? */
@@ -89,7 +89,7 @@ static inline void make_frame_of_piece(struct frame_batch *b, const uint8_t *p, 
 	}
 	f->head_len = FRAME_HEAD_MAX;
 	memcpy(to, p, FRAME_HEAD_MAX);
-	b->spans[b->n_spans++] = (struct frame_span){.p = p + FRAME_HEAD_MAX, .len = len - FRAME_HEAD_MAX};
+	b->spans[b->n_spans++] = (struct wire_piece){.p = p + FRAME_HEAD_MAX, .len = len - FRAME_HEAD_MAX};
 }
 
 /* Look at one fetched chain: a frame (DROP_N), or why it is dropped. */

@@ -4,6 +4,8 @@
 #include "port/drop.h"
 #include "port/frame.h"
 
+struct port_info;
+
 /* The header that virtio-net puts before a frame, which guests, tap interfaces and packet sockets all speak, and what it
  * says of work left to do: checked once when a frame is received, written when it is sent.
  *
@@ -40,3 +42,21 @@ enum drop_reason offload_take(struct frame *f, const struct net_hdr *h, uint32_t
 
 /* The header that tells what is left to do of @f; num_buffers is 1. @valid_ok: the receiver understands DATA_VALID. Hot. */
 void offload_put(const struct frame *f, bool valid_ok, struct net_hdr *h);
+
+/* The names of a set of OFFLOAD_* as users see them, in that order: "csum tso4 tso6 ecn uso4 uso6"; "" for none. Written
+ * to @text, which is returned. Control thread. */
+#define OFFLOAD_NAMES_MAX 32 /* with the final zero */
+const char *offload_names(uint32_t set, char *text, size_t size);
+
+/* What is left of @set when those are taken out that need one which is not in it (virtio 1.2, 5.1.3.1). */
+uint32_t offload_closed(uint32_t set);
+
+/* What a port with an interface of the kernel may be given undone. */
+struct offload_deal {
+	uint32_t off;    /* switched off by the operator */
+	uint32_t asked;  /* of the kernel */
+	uint32_t agreed; /* of those asked */
+};
+
+/* Show it: "offloads", and under "offloads_missing" why the others are not among them. Control thread. */
+void offload_info(const struct offload_deal *d, struct port_info *info);

@@ -2,7 +2,7 @@
 /* The packet port's control half: making it, following its interface, changing its MTU.
  *
  *   packet_ring.c   sockets and the rings shared with the kernel
- *   packet_rx.c     frames from the interface: checksums finished, long frames cut
+ *   packet_rx.c     frames from the interface, as long as they come
  *   packet_tx.c     frames to the interface
  *
  * The interface may go down, lose its cable, be deleted and be made again under the same name: the port follows. It is
@@ -22,6 +22,7 @@
 #include <event2/event.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/utsname.h>
 
 #include "port/packet_priv.h"
 
@@ -108,6 +109,7 @@ static void packet_info(const struct port *p, struct port_info *info)
 	info->state = p->up ? PORT_UP : PORT_DOWN;
 	snprintf(info->reason, sizeof(info->reason), "%s", k->reason);
 	netif_info(&k->netif, info);
+	offload_info(&k->offloads, info);
 	port_info_add(info, "rx_slots", "%u", k->rx->ring.n);
 	port_info_add(info, "tx_slots", "%u", k->tx->ring.n);
 }
@@ -347,6 +349,28 @@ static int open_interface(struct packet *k, const struct packet_conf *conf, stru
 	return 0;
 }
 
+/* What the kernel does for frames from a packet socket, if the interface does not. */
+static uint32_t kernel_offloads(void)
+{
+	unsigned major = 0, minor = 0;
+	struct utsname u;
+
+	/* Linux 6.2 takes UDP to be cut, and there is no other way to ask. */
+	if (!uname(&u) && sscanf(u.release, "%u.%u", &major, &minor) == 2 && (major > 6 || (major == 6 && minor >= 2)))
+		return OFFLOAD_ALL;
+	return OFFLOAD_ALL & ~(uint32_t)(OFFLOAD_USO4 | OFFLOAD_USO6);
+}
+
+static void choose_offloads(struct packet *k, uint32_t off)
+{
+	struct offload_deal *d = &k->offloads;
+
+	d->off = off;
+	d->asked = offload_closed(OFFLOAD_ALL & ~off);
+	d->agreed = d->asked & kernel_offloads();
+	k->port.takes = d->agreed;
+}
+
 struct port *packet_new(const struct packet_conf *conf, const struct port_host *host, struct err *e)
 {
 	struct packet *k;
@@ -358,6 +382,7 @@ struct port *packet_new(const struct packet_conf *conf, const struct port_host *
 	if (k) {
 		*k = (struct packet){.port = {.ops = &packet_ops, .mtu = conf->mtu}, .host = host, .netif.fd = -1};
 		snprintf(k->port.name, sizeof(k->port.name), "%s", conf->name);
+		choose_offloads(k, conf->offloads_off);
 		err = open_interface(k, conf, e);
 	} else {
 		err = err_set(e, -ENOMEM, NULL, NULL, "no memory for port %s", conf->name);

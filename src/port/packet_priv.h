@@ -6,13 +6,13 @@
 #include "base/log.h"
 #include "base/spin.h"
 #include "port/netif.h"
+#include "port/offload.h"
 #include "port/packet.h"
 #include "port/port.h"
-#include "wire/seg.h"
 
 /* Private to packet*.c. What the port is made of: see packet.c. */
 
-/* Frames longer than their slot (TCP segmentation left to us) come through the socket, into these. */
+/* Frames longer than their slot (segmentation left to others) come through the socket, into these. */
 #define PACKET_LONG_N     4
 #define PACKET_LONG_BYTES (size_t)(66 * 1024) /* 64 KiB of IP, Ethernet header, tags */
 
@@ -54,19 +54,16 @@ struct packet_rx {
 	struct packet_ring ring;
 	uint8_t *longs; /* PACKET_LONG_N buffers of PACKET_LONG_BYTES */
 	/* the worker that owns the queue */
-	uint32_t next;               /* slot to look at; with `cutting`: the one being cut */
+	uint32_t next;               /* slot to look at */
 	uint32_t n_lent;             /* slots before `next` whose frames are in the batch */
-	bool cutting;                /* a long frame is on its way, segment by segment */
-	bool cut_is_long;            /* it is in a long buffer, the one before `long_next` */
 	uint32_t long_next, n_longs; /* buffer to fill next, and how many before it hold something */
-	const uint8_t *cut;          /* the frame being cut */
-	struct seg seg;
 };
 
 struct packet_tx {
 	/* constant */
 	cache_aligned struct packet_ring ring;
 	int fd;
+	int long_fd; /* for frames to be cut, which do not go through the ring */
 	/* control */
 	_Atomic uint32_t frame_max; /* longest frame that the interface, and a slot, take, a tag included */
 	/* workers and control, under `lock` */
@@ -89,6 +86,7 @@ struct packet {
 	struct packet_rx *rx;
 	struct packet_tx *tx;
 	/* control */
+	struct offload_deal offloads;
 	struct netif netif;
 	struct event *timer;
 	bool queued;          /* the queue was given to a worker */

@@ -2,9 +2,10 @@
 /* Packet sockets and the rings they share with the kernel (Documentation/networking/packet_mmap.rst), version 2:
  * version 3 hands over blocks of frames, when they are full or after a timeout, and that is latency.
  *
- * One socket for each direction. The receiving one has a virtio-net header before each frame (PACKET_VNET_HDR), because
- * frames of this host come with unfinished checksums and uncut. The sending one has none: the switch sends finished
- * frames, and without that header the kernel itself refuses what is too long for the interface.
+ * One socket to receive, with a virtio-net header before each frame (PACKET_VNET_HDR), because frames of this host come
+ * with unfinished checksums and uncut. Two to send. Finished frames go through a ring, by a socket without that header, so
+ * the kernel itself refuses what is too long for the interface. Those to be cut have no room in a slot and go one by one,
+ * with a header, by the other: packet_tx.c.
  *
  * Memory: rings are pinned, so they are kept at 4 + 2 MiB whatever the MTU; they are about a millisecond deep at
  * 10 Gbit/s.
@@ -27,6 +28,7 @@
 #define TX_SLOTS_MAX    512u
 #define SLOT_HEAD_BYTES 96u       /* before the frame: the slot's header, addresses, virtio-net header, alignment */
 #define RX_QUEUE_BYTES  (2 << 20) /* of long frames that wait for packet_rx.c to fetch them */
+#define TX_QUEUE_BYTES  (1 << 20) /* of frames to be cut that the interface has not sent yet */
 #define TX_SKB_BYTES    1024u     /* what the kernel charges for a frame beside its slot */
 
 static uint32_t round_up(uint32_t v, uint32_t to)
@@ -136,7 +138,9 @@ int packet_rx_bind(struct packet_rx *rx, int index)
 
 int packet_tx_bind(struct packet_tx *tx, int index)
 {
-	return socket_bind(tx->fd, index, 0);
+	int err = socket_bind(tx->fd, index, 0);
+
+	return err ? err : socket_bind(tx->long_fd, index, 0);
 }
 
 static int open_error(int err, struct err *e)
@@ -184,10 +188,25 @@ uint32_t packet_tx_slot_max(const struct packet_tx *tx)
 	return tx->ring.slot_bytes - PACKET_TX_DATA_OFF;
 }
 
-static int tx_setup(struct packet_tx *tx, unsigned mtu)
+/* The socket for frames to be cut. It does not bypass the queueing discipline: the kernel then cuts what the interface
+ * cannot, and would else drop it. */
+static int tx_setup_long(struct packet_tx *tx)
 {
 	int err;
 
+	tx->long_fd = socket_open();
+	if (tx->long_fd < 0)
+		return tx->long_fd;
+	err = set_option(tx->long_fd, SOL_PACKET, PACKET_VNET_HDR, 1);
+	return err ? err : set_option(tx->long_fd, SOL_SOCKET, SO_SNDBUFFORCE, TX_QUEUE_BYTES);
+}
+
+static int tx_setup(struct packet_tx *tx, unsigned mtu)
+{
+	int err = tx_setup_long(tx);
+
+	if (err)
+		return err;
 	tx->fd = socket_open();
 	if (tx->fd < 0)
 		return tx->fd;
@@ -205,7 +224,7 @@ int packet_tx_open(struct packet_tx **tx, unsigned mtu, struct err *e)
 
 	*tx = aligned_alloc(_Alignof(struct packet_tx), sizeof(**tx));
 	if (*tx) {
-		**tx = (struct packet_tx){0};
+		**tx = (struct packet_tx){.fd = -1, .long_fd = -1};
 		err = tx_setup(*tx, mtu);
 	}
 	if (!err)
@@ -241,5 +260,7 @@ void packet_tx_close(struct packet_tx *tx)
 	ring_close(&tx->ring);
 	if (tx->fd >= 0)
 		close(tx->fd);
+	if (tx->long_fd >= 0)
+		close(tx->long_fd);
 	free(tx);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Frames to the interface: copied into slots of the ring, and handed over with one system call for a batch.
+/* Frames to the interface: copied into slots of the ring, and handed over with one system call for a batch. A checksum
+ * that was left undone is completed in the slot, where the frame is in one piece and in the cache.
  *
  * Thread: any worker. Slots are filled under `lock`. In the kernel is one worker at a time (`in_kernel`); whoever comes
  *         meanwhile leaves word (`wanted`) and goes on: the one in there looks again when it comes out.
@@ -8,6 +9,10 @@
  * not place and leaves it and all behind it in the ring. If somebody polls this port they stay, and are tried again with
  * the next poll, for WAIT_NS at most; if nobody does they are dropped, for nobody would come back for them.
  *
+ * Frames to be cut go by a socket of their own, one call for each, after all that is in the ring; who sends one is in the
+ * kernel meanwhile. They do pass the queueing discipline, because only behind it the kernel cuts for an interface that
+ * cannot. It is empty, and so keeps the order, unless the interface was busy a moment ago.
+ *
  * Invariant: slots [tail, head) are filled. The kernel's own position is never behind the tail, and it is the tail
  *            whenever nobody is in the kernel: frames are taken back by setting the head to it.
  */
@@ -15,7 +20,9 @@
 #include <sys/socket.h>
 
 #include "base/time.h"
+#include "port/kernel_frame.h"
 #include "port/packet_priv.h"
+#include "wire/l4.h"
 
 #define WAIT_NS (2000 * NS_PER_US) /* a NIC makes room within microseconds, or is not working */
 
@@ -34,18 +41,29 @@ static void copy_frame(uint8_t *dst, const struct frame *f)
 	}
 }
 
-/* False: the ring is full. Locked. */
-static bool fill(struct packet_tx *tx, const struct frame *f)
+/* Complete the checksum of the copy @p of @f. False: what the frame says of it is not true. */
+static bool finish(uint8_t *p, const struct frame *f)
+{
+	struct wire_piece rest = {.p = p + f->head_len, .len = f->len - f->head_len};
+
+	return !(f->off.flags & NET_HDR_F_NEEDS_CSUM) ||
+	       !l4_csum_finish(p, f->head_len, &rest, 1, f->off.csum_start, f->off.csum_offset);
+}
+
+/* DROP_N: it is in the ring. Locked. */
+static enum drop_reason fill(struct packet_tx *tx, const struct frame *f)
 {
 	struct tpacket2_hdr *slot = packet_slot(&tx->ring, tx->head);
 
 	if (packet_status(slot) != TP_STATUS_AVAILABLE || packet_after(&tx->ring, tx->head) == tx->tail)
-		return false;
+		return DROP_KERNEL_FULL;
 	copy_frame(data_of(slot), f);
+	if (unlikely(!finish(data_of(slot), f)))
+		return DROP_BAD_OFFLOAD;
 	slot->tp_len = f->len;
 	packet_set_status(slot, TP_STATUS_SEND_REQUEST);
 	tx->head = packet_after(&tx->ring, tx->head);
-	return true;
+	return DROP_N;
 }
 
 /* Take back all frames the kernel has not taken. Returns how many. Locked, nobody in the kernel. */
@@ -183,30 +201,88 @@ void packet_tx_flush(struct port *p, unsigned worker)
 	} while (atomic_load(&tx->wanted));
 }
 
+/* The kernel said no to one frame. */
+static enum drop_reason refusal(struct packet *k, int err)
+{
+	if (is_busy(err))
+		return DROP_KERNEL_FULL;
+	if (atomic_load_explicit(&k->port.up, memory_order_relaxed))
+		port_attention(&k->port);
+	return DROP_KERNEL_REFUSED;
+}
+
+/* Send a frame that is to be cut, behind all that is in the ring. DROP_N: it went. Nobody else is in the kernel. */
+static enum drop_reason send_behind(struct packet *k, const struct frame *f, struct port_counters *counts)
+{
+	while (visit(k, counts))
+		;
+	if (atomic_load_explicit(&k->tx->backlog, memory_order_relaxed))
+		return DROP_KERNEL_FULL;
+	if (kernel_frame_write(k->tx->long_fd, f) < 0)
+		return refusal(k, errno);
+	count(&counts->tx_frames, 1);
+	count(&counts->tx_bytes, f->len);
+	return DROP_N;
+}
+
+/* With the lock held, which is let go meanwhile. */
+static enum drop_reason send_long(struct packet *k, const struct frame *f, unsigned worker)
+{
+	struct packet_tx *tx = k->tx;
+	enum drop_reason reason;
+
+	spin_unlock(&tx->lock);
+	spin_lock(&tx->in_kernel);
+	reason = send_behind(k, f, &k->port.counters[worker]);
+	spin_unlock(&tx->in_kernel);
+	atomic_thread_fence(memory_order_seq_cst); /* as in packet_tx_flush() */
+	if (atomic_load(&tx->wanted))
+		packet_tx_flush(&k->port, worker);
+	spin_lock(&tx->lock);
+	return reason;
+}
+
+/* Would the interface refuse it? What is not cut and four bytes too long the kernel lets pass if it has a tag. */
+static bool is_too_long(const struct frame *f, uint32_t frame_max)
+{
+	if (f->off.gso_type == NET_HDR_GSO_NONE)
+		return f->len > frame_max;
+	if (be16_get(f->data + ETH_TYPE_OFF) != ETH_P_VLAN)
+		frame_max -= VLAN_TAG_BYTES;
+	return min_u32(f->len, (uint32_t)f->off.hdr_len + f->off.gso_size) > frame_max;
+}
+
+/* With the lock held, which is let go when the ring is full: once for a batch (@flushed). */
+static enum drop_reason send_short(struct packet *k, const struct frame *f, unsigned worker, bool *flushed)
+{
+	enum drop_reason reason = fill(k->tx, f);
+
+	if (likely(reason != DROP_KERNEL_FULL) || *flushed)
+		return reason;
+	*flushed = true;
+	spin_unlock(&k->tx->lock);
+	packet_tx_flush(&k->port, worker);
+	spin_lock(&k->tx->lock);
+	return fill(k->tx, f);
+}
+
 void packet_tx_frames(struct port *p, struct frame *const *f, unsigned n, unsigned worker)
 {
-	struct packet_tx *tx = packet_of(p)->tx;
-	uint32_t frame_max = atomic_load_explicit(&tx->frame_max, memory_order_relaxed);
+	struct packet *k = packet_of(p);
+	uint32_t frame_max = atomic_load_explicit(&k->tx->frame_max, memory_order_relaxed);
 	bool flushed = false;
 
-	spin_lock(&tx->lock);
+	spin_lock(&k->tx->lock);
 	for (unsigned i = 0; i < n; i++) {
-		if (unlikely(f[i]->len > frame_max)) {
-			port_drop(p, worker, DROP_KERNEL_REFUSED, 1);
-			continue;
-		}
-		if (likely(fill(tx, f[i])))
-			continue;
-		if (!flushed) {
-			flushed = true;
-			spin_unlock(&tx->lock);
-			packet_tx_flush(p, worker);
-			spin_lock(&tx->lock);
-		}
-		if (!fill(tx, f[i]))
-			port_drop(p, worker, DROP_KERNEL_FULL, 1);
+		enum drop_reason reason = DROP_KERNEL_REFUSED;
+
+		if (likely(!is_too_long(f[i], frame_max)))
+			reason = f[i]->off.gso_type == NET_HDR_GSO_NONE ? send_short(k, f[i], worker, &flushed)
+									: send_long(k, f[i], worker);
+		if (unlikely(reason != DROP_N))
+			port_drop(p, worker, reason, 1);
 	}
-	spin_unlock(&tx->lock);
+	spin_unlock(&k->tx->lock);
 }
 
 bool packet_tx_let_wait(struct packet_tx *tx, bool wait)

@@ -223,7 +223,7 @@ static void take_frame(struct input *in)
 	f->n_body = 0;
 	if (f->len > f->head_len) {
 		f->n_body = 1;
-		batch.spans[batch.n_spans++] = (struct frame_span){o->bytes + FRAME_HEAD_MAX, o->len - FRAME_HEAD_MAX};
+		batch.spans[batch.n_spans++] = (struct wire_piece){o->bytes + FRAME_HEAD_MAX, o->len - FRAME_HEAD_MAX};
 	}
 	batch.n++;
 }

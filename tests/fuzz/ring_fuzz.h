@@ -211,7 +211,7 @@ static void transmit(unsigned how, uint32_t len)
 	static const uint8_t body[FRAME_BYTES];
 	static struct frame frame[FRAME_BATCH];
 	struct frame *list[FRAME_BATCH];
-	struct frame_span span = {.p = body};
+	struct wire_piece span = {.p = body};
 	unsigned n = 1 + how % FRAME_BATCH, worker = how >> 6 & 1;
 
 	len = ETH_HEAD_BYTES + len % (FRAME_BYTES - ETH_HEAD_BYTES + 1);

@@ -281,8 +281,8 @@ static void long_frames_pass_whole_and_only_where_they_fit(void **state)
 	fake[2]->port.mtu = 9000;
 	new_batch();
 	f = put(BROADCAST, A, UNTAGGED, 1);
-	batch.spans[0] = (struct frame_span){body, 1000};
-	batch.spans[1] = (struct frame_span){body + 1000, 1514 - 60 - 1000};
+	batch.spans[0] = (struct wire_piece){body, 1000};
+	batch.spans[1] = (struct wire_piece){body + 1000, 1514 - 60 - 1000};
 	f->body = batch.spans;
 	f->n_body = 2;
 	f->len = 1514;

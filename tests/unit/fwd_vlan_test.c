@@ -207,7 +207,7 @@ static void a_tag_does_not_count_against_the_mtu(void **state)
 		new_batch();
 		f = put(BROADCAST, A, UNTAGGED, 1);
 		f->len = row[i].len;
-		batch.spans[0] = (struct frame_span){body, row[i].len - f->head_len};
+		batch.spans[0] = (struct wire_piece){body, row[i].len - f->head_len};
 		f->body = batch.spans;
 		f->n_body = 1;
 		process(0);

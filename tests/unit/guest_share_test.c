@@ -92,7 +92,7 @@ struct sender {
 	uint32_t next; /* number of the next frame */
 	uint8_t bytes[FRAME_BATCH][LEN_MAX];
 	struct frame f[FRAME_BATCH];
-	struct frame_span span[FRAME_BATCH];
+	struct wire_piece span[FRAME_BATCH];
 };
 
 /* Hand over the next @n frames, and do not publish them. */
@@ -107,7 +107,7 @@ static void hand_over(struct sender *s, unsigned n)
 		f->len = len;
 		f->head_len = min_u32(len, FRAME_HEAD_MAX);
 		memcpy(frame_head_begin(f), s->bytes[i], f->head_len);
-		s->span[i] = (struct frame_span){s->bytes[i] + f->head_len, len - f->head_len};
+		s->span[i] = (struct wire_piece){s->bytes[i] + f->head_len, len - f->head_len};
 		f->body = &s->span[i];
 		f->n_body = s->span[i].len > 0;
 	}

@@ -16,7 +16,7 @@ struct buffer {
 struct frames {
 	unsigned n;
 	struct frame f[FRAME_BATCH], *list[FRAME_BATCH];
-	struct frame_span span[FRAME_BATCH][8];
+	struct wire_piece span[FRAME_BATCH][8];
 };
 
 static void add_frame(struct frames *s, const uint8_t *bytes, uint32_t len, uint32_t body_piece)
@@ -31,7 +31,7 @@ static void add_frame(struct frames *s, const uint8_t *bytes, uint32_t len, uint
 	for (f->n_body = 0; at < len; f->n_body++) {
 		uint32_t part = f->n_body == 7 ? len - at : min_u32(body_piece, len - at);
 
-		s->span[s->n][f->n_body] = (struct frame_span){bytes + at, part};
+		s->span[s->n][f->n_body] = (struct wire_piece){bytes + at, part};
 		at += part;
 	}
 	s->list[s->n] = f;

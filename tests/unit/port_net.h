@@ -226,6 +226,15 @@ static inline struct port_info info_of(struct port *p)
 	return info;
 }
 
+/* The value of a detail; "" if it is not there. */
+static inline const char *detail_of(const struct port_info *info, const char *key)
+{
+	for (unsigned i = 0; i < info->n_details; i++)
+		if (!strcmp(info->detail[i].key, key))
+			return info->detail[i].value;
+	return "";
+}
+
 static inline uint64_t drops(struct port *p, enum drop_reason r)
 {
 	struct port_totals t;
@@ -260,7 +269,6 @@ static inline uint32_t flatten(const struct frame *f, uint8_t *out)
 		len += f->body[i].len;
 	}
 	assert_int_equal(len, f->len);
-	assert_int_equal(f->off.flags | f->off.gso_type, 0);
 	return len;
 }
 
@@ -296,6 +304,7 @@ struct inbox {
 	unsigned n, max;
 	struct {
 		uint32_t len;
+		struct frame_offload off;
 		uint8_t bytes[9100];
 	} f[600];
 };
@@ -314,6 +323,7 @@ static inline void inbox_add(void *arg, struct frame *f)
 		return;
 	assert_true(in->n < ARRAY_SIZE(in->f) && len <= sizeof(in->f[0].bytes));
 	memcpy(in->f[in->n].bytes, whole, len);
+	in->f[in->n].off = f->off;
 	in->f[in->n++].len = len;
 }
 
@@ -334,26 +344,33 @@ static inline void inbox_await(struct port *p, unsigned n)
 	assert_int_equal(inbox.n, n);
 }
 
-/* Send through the port a frame of these bytes, its body in @pieces pieces. */
-static inline void port_send(struct port *p, const uint8_t *bytes, uint32_t len, unsigned pieces)
+/* Send through the port a frame of these bytes, its body in @pieces pieces, of which @off is left to do. */
+static inline void port_send_undone(struct port *p, const uint8_t *bytes, uint32_t len, unsigned pieces,
+				    const struct frame_offload *off)
 {
-	static struct frame_span spans[2048];
+	static struct wire_piece spans[2048];
 	struct frame f, *one = &f;
 	uint32_t at;
 
 	f.len = len;
 	f.head_len = min_u32(len, FRAME_HEAD_MAX);
 	memcpy(frame_head_begin(&f), bytes, f.head_len);
+	f.off = *off;
 	f.body = spans;
 	f.n_body = 0;
 	at = f.head_len;
 	for (unsigned left = pieces; left > 0 && at < len; left--) {
 		uint32_t part = (len - at + left - 1) / left;
 
-		spans[f.n_body++] = (struct frame_span){.p = bytes + at, .len = part};
+		spans[f.n_body++] = (struct wire_piece){.p = bytes + at, .len = part};
 		at += part;
 	}
 	p->ops->tx(p, &one, 1, WORKER);
+}
+
+static inline void port_send(struct port *p, const uint8_t *bytes, uint32_t len, unsigned pieces)
+{
+	port_send_undone(p, bytes, len, pieces, &(struct frame_offload){0});
 }
 
 static inline void port_flush(struct port *p)

@@ -2,19 +2,21 @@
 /* What Linux leaves to its interfaces: checksums to finish, long frames to cut. */
 #include <arpa/inet.h>
 #include <linux/if_tun.h>
-#include <linux/virtio_net.h>
 #include <sys/ioctl.h>
 
 #include "port/packet_priv.h"
+#include "port_giant.h"
 #include "port_veth.h"
+#include "wire/l4.h"
+#include "wire/seg.h"
 
-static void checksums_of_local_sockets_are_completed(void **state)
+static void unfinished_checksums_of_local_sockets_are_told(void **state)
 {
 	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = htonl(0xc6336401)};
-	uint8_t data[1001], unfinished[2000];
+	const struct frame_offload want = {.flags = NET_HDR_F_NEEDS_CSUM, .csum_start = 34, .csum_offset = 6};
 	struct port *p = open_port(1500, 1500);
-	int fd, witness = station_open("near");
-	const uint8_t *ip = unfinished + 14;
+	uint8_t data[1001];
+	int fd;
 
 	(void)state;
 	must("ip -n %s addr add 198.51.100.2/24 dev far", net_far);
@@ -28,172 +30,243 @@ static void checksums_of_local_sockets_are_completed(void **state)
 		assert_int_equal(sendto(fd, data, len, 0, (struct sockaddr *)&to, sizeof(to)), len);
 		inbox_await(p, inbox.n + 1);
 		assert_int_equal(inbox.f[inbox.n - 1].len, 42 + len);
-		assert_checksums(inbox.f[inbox.n - 1].bytes, inbox.f[inbox.n - 1].len);
+		assert_same_offload(&inbox.f[inbox.n - 1].off, &want);
 		assert_memory_equal(inbox.f[inbox.n - 1].bytes + 42, data, len);
-		/* and the kernel did not do it for us */
-		assert_int_equal(read(witness, unfinished, sizeof(unfinished)), 42 + len);
-		assert_int_not_equal(slow_l4_sum(4, ip, 17, ip + 20, 8 + len), 0xffff);
+		assert_int_equal(l4_csum_finish(inbox.f[inbox.n - 1].bytes, 42 + len, NULL, 0, 34, 6), 0);
+		assert_checksums(inbox.f[inbox.n - 1].bytes, 42 + len);
 	}
 	close(fd);
-	close(witness);
 	host_end();
 }
 
-/* Long frames as a local TCP or UDP hands them to its interface. */
-struct giant {
-	const char *what;
-	unsigned ip_version, proto;
-	uint8_t gso_type;
-	uint32_t tag, payload, gso_size;
-};
-
-static const struct giant giants[] = {
-	{"64 KiB of TCP over IPv4", 4, IPPROTO_TCP, VIRTIO_NET_HDR_GSO_TCPV4, 0, 65440, 1448},
-	{"with a tag", 4, IPPROTO_TCP, VIRTIO_NET_HDR_GSO_TCPV4, 0x8100200a, 65440, 1448},
-	{"over IPv6", 6, IPPROTO_TCP, VIRTIO_NET_HDR_GSO_TCPV6, 0, 65440, 1428},
-	{"over IPv6 with a tag", 6, IPPROTO_TCP, VIRTIO_NET_HDR_GSO_TCPV6, 0x81000001, 30001, 1428},
-	{"with ECN", 4, IPPROTO_TCP, VIRTIO_NET_HDR_GSO_TCPV4 | VIRTIO_NET_HDR_GSO_ECN, 0, 20000, 1448},
-	{"in many small segments", 4, IPPROTO_TCP, VIRTIO_NET_HDR_GSO_TCPV4, 0, 60000, 200},
-	{"in segments within a head", 4, IPPROTO_TCP, VIRTIO_NET_HDR_GSO_TCPV4, 0, 5000, 50},
-	{"small enough for a slot", 4, IPPROTO_TCP, VIRTIO_NET_HDR_GSO_TCPV4, 0, 1700, 500},
-	{"just too long for a slot", 4, IPPROTO_TCP, VIRTIO_NET_HDR_GSO_TCPV4, 0, 1919, 1448},
-	{"one finished but for its checksum", 4, IPPROTO_TCP, VIRTIO_NET_HDR_GSO_NONE, 0, 1001, 2000},
-	{"that with a tag", 4, IPPROTO_UDP, VIRTIO_NET_HDR_GSO_NONE, 0x8100200a, 1001, 2000},
-	{"that over IPv6", 6, IPPROTO_TCP, VIRTIO_NET_HDR_GSO_NONE, 0x8100200a, 1000, 2000},
-	{"UDP over IPv4", 4, IPPROTO_UDP, 5, 0, 60000, 1472},
-	{"UDP over IPv6 with a tag", 6, IPPROTO_UDP, 5, 0x8100000a, 60000, 1452},
-};
-
-struct giant_frame {
-	struct virtio_net_hdr hdr;
-	uint8_t bytes[FRAME_LONGEST];
-} __attribute__((packed));
-
-/* Returns the length of the frame. Sequence numbers and the payload begin at @seq. */
-static uint32_t make_giant(struct giant_frame *out, const struct giant *g, uint32_t seq)
+/* Merging frames (GRO) the kernel verifies them. */
+static void a_checksum_the_kernel_has_verified_is_told(void **state)
 {
-	uint32_t l3 = g->tag ? 18 : 14, l4 = l3 + (g->ip_version == 4 ? 20 : 40);
-	uint32_t head = l4 + (g->proto == IPPROTO_TCP ? 32 : 8), l4_bytes = head - l4 + g->payload;
-	uint8_t *b = out->bytes, *ip = b + l3, pseudo[8] = {0};
-	static const uint8_t ip4[20] = {0x45, 0, 0, 0, 0, 7, 0x40, 0, 64, 0, 0, 0, 198, 51, 100, 2, 198, 51, 100, 1};
-	static const uint8_t ip6[40] = {
-		0x60, [7] = 64, [8] = 0x20, 0x01, 0x0d, 0xb8, [23] = 2, [24] = 0x20, 0x01, 0x0d, 0xb8, [39] = 1};
-	uint16_t seed;
+	static const struct giant g = {"", 4, IPPROTO_TCP, NET_HDR_GSO_NONE, 0, 1000, 0};
+	static struct giant_frame sent;
+	struct port *p = open_port(1500, 1500);
+	int station = far_station("far");
+	uint32_t len = make_giant(&sent, &g, 0);
+	uint64_t end_ns = time_now_ns() + WAIT_S * NS_PER_S;
+	static struct kept kept;
 
-	memset(b, 0, head);
-	make_frame(b, l3, g->tag);
-	be16_put(ip - 2, g->ip_version == 4 ? ETH_P_IP4 : ETH_P_IP6);
-	if (g->ip_version == 4) {
-		memcpy(ip, ip4, sizeof(ip4));
-		ip[9] = (uint8_t)g->proto;
-		be16_put(ip + 2, (uint16_t)(20 + l4_bytes));
-		be16_put(ip + 10, (uint16_t)~slow_sum(0, ip, 20));
-	} else {
-		memcpy(ip, ip6, sizeof(ip6));
-		ip[6] = (uint8_t)g->proto;
-		be16_put(ip + 4, (uint16_t)l4_bytes);
+	(void)state;
+	must("ethtool -K near gro on && ip netns exec %s ethtool -K far tso off >/dev/null", net_far);
+	assert_int_equal(l4_csum_finish(sent.bytes, len, NULL, 0, 34, 16), 0);
+	for (kept.n = 0; kept.n == 0 && time_now_ns() < end_ns;) {
+		station_send(station, sent.bytes, len);
+		poll_until_quiet(p, keep, &kept);
 	}
-	be16_put(b + l4, 1234);
-	be16_put(b + l4 + 2, 80);
-	if (g->proto == IPPROTO_TCP) {
-		be32_put(b + l4 + 4, seq);
-		be16_put(b + l4 + 12, 0x8018 | (g->gso_type & VIRTIO_NET_HDR_GSO_ECN ? 0x80 : 0)); /* ACK, PSH, CWR */
-		memset(b + l4 + 20, 1, 12);                                                        /* NOPs */
-	} else {
-		be16_put(b + l4 + 4, (uint16_t)l4_bytes);
-	}
-	be32_put(pseudo, l4_bytes);
-	pseudo[7] = (uint8_t)g->proto;
-	seed = slow_sum(0, g->ip_version == 4 ? ip + 12 : ip + 8, g->ip_version == 4 ? 8 : 32);
-	be16_put(b + l4 + (g->proto == IPPROTO_TCP ? 16 : 6), slow_sum(seed, pseudo, 8));
-	for (uint32_t i = 0; i < g->payload; i++)
-		b[head + i] = (uint8_t)((seq + i) * 7 >> 3);
-	out->hdr = (struct virtio_net_hdr){
-		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
-		.gso_type = g->gso_type,
-		.gso_size = (uint16_t)(g->gso_type ? g->gso_size : 0),
-		.hdr_len = (uint16_t)head,
-		.csum_start = (uint16_t)l4,
-		.csum_offset = g->proto == IPPROTO_TCP ? 16 : 6,
-	};
-	return head + g->payload;
+	assert_int_equal(kept.len, len);
+	assert_int_equal(kept.off.flags, NET_HDR_F_DATA_VALID);
+	sent.bytes[len - 1] ^= 1;
+	station_send(station, sent.bytes, len);
+	poll_until_quiet(p, keep, &kept);
+	assert_int_equal(kept.off.flags, 0);
+	close(station);
+	host_end();
 }
 
 static int far_giant_station(void)
 {
-	int one = 1, bytes = 16 << 20, fd = far_station("far");
-
-	assert_int_equal(setsockopt(fd, SOL_PACKET, PACKET_VNET_HDR, &one, sizeof(one)), 0);
-	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes)), 0);
-	return fd;
+	return giant_station(far_station("far"));
 }
 
-static void send_giant(int station, const struct giant *g, uint32_t seq)
-{
-	static struct giant_frame giant;
-	size_t len = sizeof(giant.hdr) + make_giant(&giant, g, seq);
-
-	if (write(station, &giant, len) != (ssize_t)len)
-		fail_msg("the kernel does not take %s: %s", g->what, strerror(errno));
-}
-
-/* The segment @i of @n in the inbox is what it must be; returns its payload bytes. */
-static uint32_t check_segment(const struct giant *g, uint32_t seq, uint32_t done, bool is_last, const uint8_t *b,
-			      uint32_t len)
-{
-	uint32_t l3 = g->tag ? 18 : 14, l4 = l3 + (g->ip_version == 4 ? 20 : 40);
-	uint32_t head = l4 + (g->proto == IPPROTO_TCP ? 32 : 8), want = min_u32(g->gso_size, g->payload - done);
-
-	if (g->tag)
-		assert_int_equal(be32_get(b + 12), g->tag);
-	assert_int_equal(len, head + want);
-	assert_checksums(b, len);
-	if (g->proto == IPPROTO_TCP) {
-		uint16_t cwr = g->gso_type & VIRTIO_NET_HDR_GSO_ECN && done == 0 ? 0x80 : 0;
-
-		assert_int_equal(be32_get(b + l4 + 4), seq + done);
-		assert_int_equal(be16_get(b + l4 + 12), 0x8010 | cwr | (is_last ? 8 : 0));
-	} else {
-		assert_int_equal(be16_get(b + l4 + 4), 8 + want);
-	}
-	for (uint32_t i = 0; i < want; i++)
-		if (b[head + i] != (uint8_t)((seq + done + i) * 7 >> 3))
-			fail_msg("payload differs at byte %u", done + i);
-	return want;
-}
-
-static void giants_come_in_as_segments(void **state)
+static void giants_come_in_whole(void **state)
 {
 	struct port *p = open_port(1500, 1500);
 	int station = far_giant_station();
 
 	(void)state;
-	for (unsigned i = 0; i < ARRAY_SIZE(giants); i++) {
-		const struct giant *g = &giants[i];
-		unsigned n = (g->payload + g->gso_size - 1) / g->gso_size;
-		uint32_t done = 0, seq = 0x7fff0000u + i * 100000;
-		uint16_t id = 7;
+	giants_come_in(p, station);
+	assert_int_equal(all_drops(p), 0);
+	close(station);
+	host_end();
+}
 
-		print_message("%s\n", g->what);
-		inbox_reset(g->ip_version == 4 ? ETH_P_IP4 : ETH_P_IP6);
-		if (g->tag)
-			inbox.ethertype = (uint16_t)(g->ip_version == 4 ? ETH_P_IP4 : ETH_P_IP6);
-		send_giant(station, g, seq);
-		inbox_await(p, n);
-		for (unsigned k = 0; k < n; k++) {
-			const uint8_t *b = inbox.f[k].bytes;
+static void giants_go_out_whole(void **state)
+{
+	struct port *p = open_port(1500, 1500);
+	int station = far_giant_station();
 
-			done += check_segment(g, seq, done, k + 1 == n, b, inbox.f[k].len);
-			if (g->ip_version == 4)
-				assert_int_equal(be16_get(b + (g->tag ? 22 : 18)), id++);
-		}
-		assert_int_equal(done, g->payload);
-		if (g->gso_type)
-			assert_int_equal(packet_of(p)->rx->seg.count, n); /* and the kernel did not do it for us */
+	(void)state;
+	giants_go_out(p, station, true);
+	assert_int_equal(all_drops(p), 0);
+	close(station);
+	host_end();
+}
+
+static void what_the_interface_cannot_do_the_kernel_does(void **state)
+{
+	static const struct giant g = {"", 4, IPPROTO_TCP, NET_HDR_GSO_TCPV4, 0, 20000, 1448};
+	static struct giant_frame sent, got;
+	struct port *p = open_port(1500, 1500);
+	int station = far_giant_station();
+	uint32_t len = make_giant(&sent, &g, 0);
+	struct frame_offload off = giant_offload(&sent, &g);
+
+	(void)state;
+	must("ethtool -K near tso off gso off tx off >/dev/null");
+	port_send_undone(p, sent.bytes, len, 1, &off);
+	for (uint32_t done = 0; done < g.payload; done += g.gso_size) {
+		len = receive_giant(station, &got, WAIT_S * 1000);
+		assert_int_equal(len, 66 + min_u32(g.gso_size, g.payload - done));
+		assert_int_equal(be32_get(got.bytes + 38), done);
+		assert_checksums(got.bytes, len);
+		assert_memory_equal(got.bytes + 66, sent.bytes + 66 + done, len - 66);
 	}
 	assert_int_equal(all_drops(p), 0);
 	close(station);
 	host_end();
+}
+
+/* Short frames and giants take different ways, and must not overtake each other. */
+static void giants_and_others_keep_their_order(void **state)
+{
+	static struct giant_frame sent, got;
+	struct port *p = open_port(1500, 1500);
+	int station = far_giant_station();
+	uint32_t len = make_giant(&sent, &giants[0], 0);
+	struct frame_offload off = giant_offload(&sent, &giants[0]);
+	struct port_totals t;
+
+	(void)state;
+	for (unsigned round = 0; round < 20; round++) {
+		for (unsigned i = 0; i < round; i++)
+			send_numbered(p, i);
+		port_send_undone(p, sent.bytes, len, 1, &off);
+		send_numbered(p, round);
+		port_flush(p);
+		for (unsigned i = 0; i <= round + 1; i++) {
+			uint32_t n = receive_giant(station, &got, WAIT_S * 1000);
+
+			assert_int_equal(n, i == round ? len : 200);
+			if (i != round)
+				assert_int_equal(be32_get(got.bytes + 14), min_u32(i, round));
+		}
+	}
+	port_totals(p, &t);
+	assert_int_equal(t.tx_frames, 20 + 190 + 20);
+	assert_int_equal(t.tx_bytes, 20 * len + 210 * 200);
+	close(station);
+	host_end();
+}
+
+static void giants_of_segments_too_long_for_the_interface_are_refused(void **state)
+{
+	static const struct {
+		uint32_t tag, gso_size;
+		bool fits;
+	} cases[] = {{0, 1448, true}, {0, 1449, false}, {0x8100000a, 1448, true}, {0x8100000a, 1449, false}};
+	static struct giant_frame sent, got;
+	struct port *p = open_port(1500, 1500);
+	int station = far_giant_station();
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct giant g = {"", 4, IPPROTO_TCP, NET_HDR_GSO_TCPV4, cases[i].tag, 5000, cases[i].gso_size};
+		uint32_t len = make_giant(&sent, &g, i);
+		struct frame_offload off = giant_offload(&sent, &g);
+		uint64_t refused = drops(p, DROP_KERNEL_REFUSED);
+
+		port_send_undone(p, sent.bytes, len, 1, &off);
+		send_numbered(p, i);
+		port_flush(p);
+		if (cases[i].fits)
+			assert_int_equal(receive_giant(station, &got, WAIT_S * 1000), len);
+		assert_int_equal(receive_giant(station, &got, WAIT_S * 1000), 200);
+		assert_int_equal(drops(p, DROP_KERNEL_REFUSED) - refused, !cases[i].fits);
+	}
+	close(station);
+	host_end();
+}
+
+static void giants_find_an_interface_that_is_down_or_gone(void **state)
+{
+	static struct giant_frame sent;
+	struct port *p = open_port(1500, 1500);
+	uint32_t len = make_giant(&sent, &giants[0], 0);
+	struct frame_offload off = giant_offload(&sent, &giants[0]);
+	int station;
+
+	(void)state;
+	must("ip link set near down");
+	port_send_undone(p, sent.bytes, len, 1, &off);
+	assert_int_equal(drops(p, DROP_KERNEL_REFUSED), 1);
+	assert_true(atomic_load(&p->attention));
+	p->ops->attend(p);
+	assert_false(atomic_load(&p->up));
+	must("ip link del near");
+	await_link(p, false);
+	plug(1500);
+	await_link(p, true);
+	station = far_giant_station();
+	giants_go_out(p, station, true);
+	close(station);
+	host_end();
+}
+
+static void giants_do_not_pass_what_waits(void **state)
+{
+	static struct giant_frame sent;
+	struct port *p = open_port(1500, 1500);
+	uint32_t len = make_giant(&sent, &giants[0], 0);
+	struct frame_offload off = giant_offload(&sent, &giants[0]);
+
+	(void)state;
+	p->ops->rx_wake(p, 0);
+	far_switch(false); /* busy: see port_packet_tx_test.c */
+	send_numbered(p, 0);
+	port_send_undone(p, sent.bytes, len, 1, &off);
+	assert_int_equal(drops(p, DROP_KERNEL_FULL), 1);
+	assert_true(atomic_load(&packet_of(p)->tx->backlog));
+	host_end();
+}
+
+static void a_checksum_that_cannot_be_completed_is_not_sent(void **state)
+{
+	const struct frame_offload off = {.flags = NET_HDR_F_NEEDS_CSUM, .csum_start = 14, .csum_offset = 2};
+	static struct giant_frame sent;
+	static uint8_t got[FRAME_LONGEST];
+	struct port *p = open_port(1500, 1500);
+	int station = far_station("far");
+
+	(void)state;
+	port_send_undone(p, sent.bytes, make_giant(&sent, &giants[9], 0), 1, &off);
+	send_numbered(p, 0);
+	port_flush(p);
+	assert_int_equal(drops(p, DROP_BAD_OFFLOAD), 1);
+	assert_int_equal(station_receive(station, got, WAIT_S * 1000), 200);
+	close(station);
+	host_end();
+}
+
+static void what_is_switched_off_is_not_taken(void **state)
+{
+	static const struct {
+		uint32_t off, takes;
+		const char *shown, *missing;
+	} cases[] = {
+		{0, OFFLOAD_ALL, "csum tso4 tso6 ecn uso4 uso6", ""},
+		{OFFLOAD_TSO4, OFFLOAD_ALL & ~OFFLOAD_TSO4, "csum tso6 ecn uso4 uso6", "tso4: switched off"},
+		{OFFLOAD_TSO4 | OFFLOAD_TSO6, OFFLOAD_CSUM | OFFLOAD_USO4 | OFFLOAD_USO6, "csum uso4 uso6",
+		 "tso4 tso6: switched off; ecn: need what is switched off"},
+		{OFFLOAD_CSUM, 0, "none", "csum: switched off; tso4 tso6 ecn uso4 uso6: need what is switched off"},
+	};
+
+	(void)state;
+	plug(1500);
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct packet_conf conf = {.name = "p", .ifname = "near", .mtu = 1500, .offloads_off = cases[i].off};
+		struct err e = {0};
+		struct port *p = start(packet_new(&conf, host_begin(), &e), &e);
+		struct port_info info = info_of(p);
+
+		assert_int_equal(atomic_load(&p->takes), cases[i].takes);
+		assert_string_equal(detail_of(&info, "offloads"), cases[i].shown);
+		assert_string_equal(detail_of(&info, "offloads_missing"), cases[i].missing);
+		host_end();
+	}
 }
 
 /* Other frames, as long as the interface of the sender allows. */
@@ -207,40 +280,50 @@ static void send_jumbo(int station, uint8_t *frame, uint32_t len)
 	station_send(station, out, 10 + len);
 }
 
+/* The frame is the giant with this number. */
+static void assert_giant(const struct giant *g, uint32_t seq, const uint8_t *b, uint32_t len)
+{
+	static struct giant_frame want;
+
+	assert_int_equal(len, make_giant(&want, g, seq));
+	assert_memory_equal(b, want.bytes, len);
+}
+
+static uint8_t jumbo[3][9014];
+
+/* Giant, three jumbo frames, giant. */
+static void take_mixture(void *arg, struct frame *f)
+{
+	static uint8_t b[FRAME_LONGEST];
+	unsigned *n = arg;
+	uint32_t len = flatten(f, b);
+
+	if (*n % 4 == 0)
+		assert_giant(&giants[0], *n, b, len);
+	else
+		assert_memory_equal(b, jumbo[*n - 1], 9014 - *n);
+	++*n;
+}
+
 static void long_frames_of_one_batch_do_not_share_a_buffer(void **state)
 {
-	enum { N_SEGMENTS = FRAME_BATCH + 1, N_JUMBO = PACKET_LONG_N - 1, N = 2 * N_SEGMENTS + N_JUMBO };
-	/* One segment more than a batch: its last is in one batch with the jumbo frames and the next giant. */
-	static const struct giant g = {"", 4, IPPROTO_TCP, VIRTIO_NET_HDR_GSO_TCPV4, 0, 1000 * N_SEGMENTS, 1000};
-	static uint8_t jumbo[N_JUMBO][9014];
 	struct port *p = open_port(9000, 1500);
 	int station = far_giant_station();
-	const uint32_t second = 1000003; /* payloads differ */
-	uint32_t done[2] = {0};
+	unsigned n = 0;
 
 	(void)state;
-	inbox_reset(ETH_P_IP4);
-	send_giant(station, &g, 0);
-	for (unsigned i = 0; i < N_JUMBO; i++)
-		send_jumbo(station, jumbo[i], 9014 - i);
-	send_giant(station, &g, second);
-	inbox_await(p, N);
-	for (unsigned i = 0; i < N; i++) {
-		unsigned of = i > N_SEGMENTS, jumbo_index = i - N_SEGMENTS;
-
-		if (i >= N_SEGMENTS && jumbo_index < N_JUMBO)
-			assert_memory_equal(inbox.f[i].bytes, jumbo[jumbo_index], 9014 - jumbo_index);
-		else
-			done[of] += check_segment(&g, of * second, done[of], done[of] + 1000 == g.payload,
-						  inbox.f[i].bytes, inbox.f[i].len);
-	}
+	send_giant(station, &giants[0], 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(jumbo); i++)
+		send_jumbo(station, jumbo[i], 9013 - i);
+	send_giant(station, &giants[0], 4);
+	assert_int_equal(port_poll(p, take_mixture, &n), PACKET_LONG_N);
+	assert_int_equal(port_poll(p, take_mixture, &n), 1);
 	close(station);
 	host_end();
 }
 
 static void a_long_frame_left_behind_is_not_taken_for_another(void **state)
 {
-	static uint8_t jumbo[3][9014];
 	struct port *p = open_port(9000, 1500);
 	int station = far_giant_station();
 
@@ -258,12 +341,9 @@ static void a_long_frame_left_behind_is_not_taken_for_another(void **state)
 	host_end();
 }
 
-/* Takes segments of giants[0], each giant's seq telling which it was. */
 struct flood {
-	uint32_t seq_step;
 	unsigned whole, small;
-	uint32_t done; /* of the giant that is coming */
-	uint32_t seq;
+	uint32_t seq; /* of the last giant */
 };
 
 static void take_flood(void *arg, struct frame *f)
@@ -274,42 +354,35 @@ static void take_flood(void *arg, struct frame *f)
 
 	if (be16_get(b + 12) == ETH_P_TEST) {
 		fl->small++;
-		assert_int_equal(fl->done, 0); /* not between segments */
 		return;
 	}
-	if (fl->done == 0) {
-		fl->seq = be32_get(b + 38);
-		assert_int_equal(fl->seq % fl->seq_step, 0);
-	}
-	fl->done += check_segment(&giants[0], fl->seq, fl->done, fl->done + 1448 >= giants[0].payload, b, len);
-	if (fl->done == giants[0].payload) {
-		fl->done = 0;
-		fl->whole++;
-	}
+	assert_true(fl->whole == 0 || be32_get(b + 38) > fl->seq);
+	fl->seq = be32_get(b + 38);
+	assert_giant(&giants[0], fl->seq, b, len);
+	fl->whole++;
 }
 
 static void giants_that_find_no_room_are_lost_whole(void **state)
 {
 	enum { N = 200 };
 	struct port *p = open_port(1500, 1500);
-	struct flood flood = {.seq_step = 100000};
+	struct flood flood = {0};
 	int station = far_giant_station();
 	uint8_t small[10 + 60] = {0};
 
 	(void)state;
 	make_frame(small + 10, 60, 0);
 	for (uint32_t i = 0; i < N; i++) {
-		send_giant(station, &giants[0], i * flood.seq_step);
+		send_giant(station, &giants[0], i);
 		station_send(station, small, sizeof(small));
 	}
 	poll_until_quiet(p, take_flood, &flood);
 	p->ops->attend(p);
-	assert_int_equal(flood.done, 0);
 	assert_int_equal(flood.small, N);
 	assert_true(flood.whole > 0 && flood.whole < N);
 	assert_int_equal(flood.whole + drops(p, DROP_KERNEL_LOST), N);
 	/* and it goes on as if nothing had been */
-	send_giant(station, &giants[0], 0);
+	send_giant(station, &giants[0], N);
 	poll_until_quiet(p, take_flood, &flood);
 	assert_int_equal(flood.whole + drops(p, DROP_KERNEL_LOST), N + 1);
 	close(station);
@@ -328,9 +401,11 @@ static int tap_station(void)
 	return fd;
 }
 
+#define NET_HDR_GSO_UFO 3 /* UDP in IP fragments: of the standard, but not ours */
+
 static void giants_that_cannot_be_cut_are_dropped_and_do_no_harm(void **state)
 {
-	static const struct giant fragments = {"", 4, IPPROTO_UDP, VIRTIO_NET_HDR_GSO_UDP, 0, 8000, 1480};
+	static const struct giant fragments = {"", 4, IPPROTO_UDP, NET_HDR_GSO_UFO, 0, 8000, 1480};
 	struct packet_conf conf = {.name = "p", .ifname = "near", .mtu = 1500};
 	int station = tap_station();
 	struct err e = {0};
@@ -360,14 +435,107 @@ static void giants_that_cannot_be_cut_are_dropped_and_do_no_harm(void **state)
 	host_end();
 }
 
+/* What the port says is left to do, can be done; and the kernel can be given the frame. */
+static void do_what_is_left(void *arg, struct frame *f)
+{
+	static uint8_t b[FRAME_LONGEST];
+	unsigned *n_giants = arg;
+	uint32_t len = flatten(f, b);
+	struct seg seg;
+
+	if (f->off.gso_type) {
+		enum seg_kind kind = f->off.gso_type == NET_HDR_GSO_UDP_L4                       ? SEG_UDP
+				     : (f->off.gso_type & ~NET_HDR_GSO_ECN) == NET_HDR_GSO_TCPV4 ? SEG_TCP4
+												 : SEG_TCP6;
+
+		assert_int_equal(f->off.flags, NET_HDR_F_NEEDS_CSUM);
+		assert_true(f->off.hdr_len < f->head_len && len > (uint32_t)f->off.hdr_len + f->off.gso_size);
+		assert_int_equal(seg_begin(&seg, b, f->head_len, len, kind, f->off.gso_size), 0);
+		assert_int_equal(seg.head_bytes, f->off.hdr_len);
+		++*n_giants;
+	} else if (f->off.flags & NET_HDR_F_NEEDS_CSUM) {
+		assert_int_equal(l4_csum_finish(b, len, NULL, 0, f->off.csum_start, f->off.csum_offset), 0);
+	}
+	host.port->ops->tx(host.port, &f, 1, WORKER);
+}
+
+/* Somebody at the other end of the cable asks for anything. */
+static void spoil(struct giant_frame *g)
+{
+	static const uint8_t types[] = {0, 1, 4, 5, 0x81, 0x84, 0x85, 2, 0xff};
+
+	switch (rnd_below(8)) {
+	case 0:
+		g->hdr.flags = (uint8_t)rnd_below(8);
+		break;
+	case 1:
+		g->hdr.gso_type = types[rnd_below(ARRAY_SIZE(types))];
+		break;
+	case 2:
+		g->hdr.gso_size = (uint16_t)(rnd_below(2) ? rnd() : rnd_below(20));
+		break;
+	case 3:
+		g->hdr.hdr_len = (uint16_t)rnd_below(300);
+		break;
+	case 4:
+		g->hdr.csum_start = (uint16_t)rnd_below(100);
+		break;
+	case 5:
+		g->hdr.csum_offset = (uint16_t)rnd_below(100);
+		break;
+	default:
+		g->bytes[12 + rnd_below(60)] = (uint8_t)rnd();
+	}
+}
+
+static void no_header_whatsoever_does_harm(void **state)
+{
+	static struct giant_frame giant;
+	struct port *p = open_port(1500, 1500);
+	int station = far_giant_station();
+	unsigned n_giants = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 5000; i++) {
+		struct giant g = giants[rnd_below(ARRAY_SIZE(giants))];
+		uint32_t len;
+
+		g.payload = rnd_below(i % 10 ? 4000 : g.payload) + 1;
+		len = make_giant(&giant, &g, i);
+		for (unsigned k = rnd_below(3); k > 0; k--)
+			spoil(&giant);
+		if (write(station, &giant, sizeof(giant.hdr) + len) < 0)
+			continue; /* the kernel sees through some */
+		port_poll(p, do_what_is_left, &n_giants);
+		port_flush(p);
+		event_base_loop(host.events, EVLOOP_NONBLOCK);
+	}
+	print_message("%u were fine, %u not\n", n_giants, (unsigned)drops(p, DROP_BAD_OFFLOAD));
+	assert_true(n_giants > 500 && drops(p, DROP_BAD_OFFLOAD) > 100);
+	assert_true(atomic_load(&p->up));
+	giants_come_in(p, station);
+	close(station);
+	host_end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		veth_test(checksums_of_local_sockets_are_completed),
-		veth_test(giants_come_in_as_segments),
+		veth_test(unfinished_checksums_of_local_sockets_are_told),
+		veth_test(a_checksum_the_kernel_has_verified_is_told),
+		veth_test(giants_come_in_whole),
+		veth_test(giants_go_out_whole),
+		veth_test(what_the_interface_cannot_do_the_kernel_does),
+		veth_test(giants_and_others_keep_their_order),
+		veth_test(giants_of_segments_too_long_for_the_interface_are_refused),
+		veth_test(giants_find_an_interface_that_is_down_or_gone),
+		veth_test(giants_do_not_pass_what_waits),
+		veth_test(a_checksum_that_cannot_be_completed_is_not_sent),
+		veth_test(what_is_switched_off_is_not_taken),
 		veth_test(long_frames_of_one_batch_do_not_share_a_buffer),
 		veth_test(a_long_frame_left_behind_is_not_taken_for_another),
 		veth_test(giants_that_find_no_room_are_lost_whole),
+		veth_test(no_header_whatsoever_does_harm),
 		veth_test(giants_that_cannot_be_cut_are_dropped_and_do_no_harm),
 	};
 	return cmocka_run_group_tests(tests, net_begin, net_end);

@@ -43,31 +43,41 @@ static inline void station_send(int fd, const uint8_t *bytes, uint32_t len)
 	assert_int_equal(write(fd, bytes, len), len);
 }
 
-/* The next frame of EtherType ETH_P_TEST, with its tag put back; 0: none within @wait_ms. */
-static inline uint32_t station_receive(int fd, uint8_t *out, int wait_ms)
+/* Read one frame, with its tag put back, and before it @hdr_bytes of header to @hdr. Not positive: there was none, or an
+ * error that was told with poll(). */
+static inline ssize_t station_read(int fd, void *hdr, size_t hdr_bytes, uint8_t *out, bool *tagged)
 {
 	_Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(sizeof(struct tpacket_auxdata))];
+	struct iovec iov[2] = {{hdr, hdr_bytes}, {out + 4, FRAME_LONGEST - 4}};
+	struct msghdr msg = {
+		.msg_iov = iov, .msg_iovlen = 2, .msg_control = control, .msg_controllen = sizeof(control)};
+	ssize_t len = recvmsg(fd, &msg, 0) - (ssize_t)hdr_bytes;
+	struct cmsghdr *c = len < 0 ? NULL : CMSG_FIRSTHDR(&msg);
+	struct tpacket_auxdata aux;
+
+	if (!c)
+		return -1;
+	memcpy(&aux, CMSG_DATA(c), sizeof(aux));
+	memmove(out, out + 4, 12);
+	*tagged = aux.tp_status & TP_STATUS_VLAN_VALID;
+	if (*tagged) {
+		be32_put(out + 12, (uint32_t)aux.tp_vlan_tpid << 16 | aux.tp_vlan_tci);
+		return len + 4;
+	}
+	memmove(out + 12, out + 16, (size_t)len - 12);
+	return len;
+}
+
+/* The next frame of EtherType ETH_P_TEST; 0: none within @wait_ms. */
+static inline uint32_t station_receive(int fd, uint8_t *out, int wait_ms)
+{
 	struct pollfd pfd = {.fd = fd, .events = POLLIN};
 
 	while (poll(&pfd, 1, wait_ms) > 0) {
-		struct iovec iov = {out + 4, FRAME_LONGEST - 4};
-		struct msghdr msg = {
-			.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
-		ssize_t len = recvmsg(fd, &msg, 0);
-		struct cmsghdr *c = len < 0 ? NULL : CMSG_FIRSTHDR(&msg);
-		struct tpacket_auxdata aux;
+		bool tagged;
+		ssize_t len = station_read(fd, NULL, 0, out, &tagged);
 
-		if (!c)
-			continue; /* an error that was told with poll() */
-		memcpy(&aux, CMSG_DATA(c), sizeof(aux));
-		memmove(out, out + 4, 12);
-		if (aux.tp_status & TP_STATUS_VLAN_VALID) {
-			be32_put(out + 12, (uint32_t)aux.tp_vlan_tpid << 16 | aux.tp_vlan_tci);
-			len += 4;
-		} else {
-			memmove(out + 12, out + 16, (size_t)len - 12);
-		}
-		if (be16_get(out + (aux.tp_status & TP_STATUS_VLAN_VALID ? 16 : 12)) == ETH_P_TEST)
+		if (len > 0 && be16_get(out + (tagged ? 16 : 12)) == ETH_P_TEST)
 			return (uint32_t)len;
 	}
 	return 0;
@@ -121,6 +131,7 @@ static inline void shapes_come_in(struct port *p, int station, unsigned mtu)
 			continue;
 		if (inbox.f[at].len != shapes[i].len || memcmp(inbox.f[at].bytes, sent[i], shapes[i].len))
 			fail_msg("rx: %s (%u bytes) arrived differently", shapes[i].what, shapes[i].len);
+		assert_int_equal(inbox.f[at].off.flags | inbox.f[at].off.gso_type, 0);
 		at++;
 	}
 }
