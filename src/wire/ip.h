@@ -35,20 +35,22 @@
 #define IP6_OFFSET_MASK 0xfff8
 
 /* TCP: RFC 9293 3.1 */
-#define TCP_HEAD_MIN  20
-#define TCP_SEQ_OFF   4
-#define TCP_DOFF_OFF  12 /* header length in the upper four bits, in words of 4 bytes */
-#define TCP_FLAGS_OFF 13
-#define TCP_CSUM_OFF  16
-#define TCP_URG_OFF   18
-#define TCP_FLAG_FIN  0x01
-#define TCP_FLAG_SYN  0x02
-#define TCP_FLAG_RST  0x04
-#define TCP_FLAG_PSH  0x08
-#define TCP_FLAG_ACK  0x10
-#define TCP_FLAG_URG  0x20
-#define TCP_FLAG_ECE  0x40
-#define TCP_FLAG_CWR  0x80
+#define TCP_HEAD_MIN   20
+#define TCP_SEQ_OFF    4
+#define TCP_ACK_OFF    8
+#define TCP_DOFF_OFF   12 /* header length in the upper four bits, in words of 4 bytes */
+#define TCP_FLAGS_OFF  13
+#define TCP_WINDOW_OFF 14
+#define TCP_CSUM_OFF   16
+#define TCP_URG_OFF    18
+#define TCP_FLAG_FIN   0x01
+#define TCP_FLAG_SYN   0x02
+#define TCP_FLAG_RST   0x04
+#define TCP_FLAG_PSH   0x08
+#define TCP_FLAG_ACK   0x10
+#define TCP_FLAG_URG   0x20
+#define TCP_FLAG_ECE   0x40
+#define TCP_FLAG_CWR   0x80
 
 /* UDP: RFC 768 */
 #define UDP_HEAD_BYTES 8

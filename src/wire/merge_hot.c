@@ -9,7 +9,6 @@
 #define TCP6_OFF      (IP_OFF + IP6_HEAD_BYTES)
 #define IP4_PLAIN     0x45  /* version 4, a header without options */
 #define IP_BYTES_MAX  65535 /* for IPv6 too, whose header need not be counted: frames have room for so much */
-#define TCP_ACK_OFF   8
 #define TCP_FLAGS_PSH htobe64((uint64_t)TCP_FLAG_PSH << 16) /* among the 8 bytes from TCP_ACK_OFF on */
 
 /* Words in the machine's own byte order, to compare and to sum. */

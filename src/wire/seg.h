@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/base.h"
+#include "wire/csum.h"
 #include "wire/flow.h"
 
 /* Segmentation in software: one long frame of a guest becomes the frames a wire or a lesser receiver can take (TSO for
@@ -12,7 +13,7 @@
  * header checksums and the seed of the L4 checksum are computed here, not believed (guests send them 0 or unfinished).
  *
  * Use: seg_begin(), then seg_next() until false. Each segment is a frame whose L4 checksum is still to be completed: pass
- * it on as such with s->csum_start and s->csum_offset, or call l4_csum_finish() with the segment's header and payload.
+ * it on as such with s->csum_start and s->csum_offset, or complete it with seg_finish().
  */
 
 enum seg_kind { SEG_TCP4, SEG_TCP6, SEG_UDP };
@@ -31,6 +32,10 @@ struct seg {
 	uint32_t csum_start;    /* of every segment */
 	uint32_t csum_offset;
 	uint32_t done; /* segments returned by seg_next() */
+	/* what stays the same in every segment: */
+	struct csum ip_sum;     /* IPv4 header, without length, id and checksum */
+	struct csum l4_sum;     /* L4 header, without sequence number, flags, urgent pointer, length and checksum */
+	struct csum pseudo_sum; /* pseudo-header, without length */
 };
 
 /* Prepare to cut a frame of @frame_len bytes, of which the first @head_len are at @head, into pieces of @gso_bytes of
@@ -45,6 +50,10 @@ int seg_begin(struct seg *s, const uint8_t *head, uint32_t head_len, uint32_t fr
  * @payload_len bytes of the original frame from byte @payload_off on, counted from the first byte of the frame.
  * False: there are no more. Hot. */
 bool seg_next(struct seg *s, uint8_t *head_out, uint32_t *head_out_len, uint32_t *payload_off, uint32_t *payload_len);
+
+/* Complete the L4 checksum of the segment that seg_next() has just written to @head. @payload: the sum of its payload
+ * alone, begun with {0}. Hot. */
+void seg_finish(const struct seg *s, uint8_t *head, const struct csum *payload);
 
 /* The header of the whole frame made right for somebody else who will cut it (a kernel, a NIC, a guest with GSO): IP
  * and UDP length, IPv4 header checksum, and the seed for all of the payload, as Linux wants it. Writes s->head_bytes to

@@ -5,8 +5,8 @@
         guest.send([frame])
         guest.recv(1)
 
-Everything that comes back is checked: order and length of used buffers, the virtio-net header, num_buffers, and that
-nothing was written behind the end of a frame.
+Everything that comes back is checked: order and length of used buffers, the virtio-net header (net_header.py),
+num_buffers, and that nothing was written behind the end of a frame.
 """
 
 import os
@@ -16,6 +16,7 @@ from collections import deque
 
 import vhost_user as vu
 from guest_memory import Memory
+from net_header import Received
 from vhost_user import FrontEnd
 from vring import WRITE, PackedRing, Ring, wait_any
 
@@ -169,9 +170,10 @@ class Guest(FrontEnd):
     def send(self, frames, *, pair=0, cuts=(), indirect=False, header=None, wait_s=20):
         """Send @frames, as many at once as the ring holds; returns when all are in it.
 
-        @cuts: lengths of the first pieces, the header counted in; the rest is the last piece. () is one descriptor."""
+        @cuts: lengths of the first pieces, the header counted in; the rest is the last piece. () is one descriptor.
+        @header: of each of the frames, bytes; shorter than a header it is filled up with zeros."""
         ring = self.tx_ring(pair)
-        header = bytes(self.header) if header is None else header
+        header = (header or b"").ljust(self.header, b"\0")
         need = 1 if indirect else len(cuts) + 1
         for frame in frames:
             if len(ring.free) < need:
@@ -277,13 +279,12 @@ class Guest(FrontEnd):
         while i < len(buffers):
             header, body = buffers[i][: self.header], buffers[i][self.header :]
             assert len(header) == self.header, f"a first buffer of {len(buffers[i])} bytes"
-            assert header[:10] == bytes(10), f"an offload nobody negotiated: {header.hex()}"
             n = struct.unpack("=H", header[10:12])[0] if self.header == 12 else 1
             assert n == 1 or self.mergeable, f"num_buffers {n} without mergeable buffers"
             assert 1 <= n <= len(buffers) - i, f"num_buffers {n}, but {len(buffers) - i} were used"
             for more in buffers[i : i + n - 1]:
                 assert len(more) == self.rx_buffer, "a buffer before the last is not full"
-            self.received.append((pair, body + b"".join(buffers[i + 1 : i + n])))
+            self.received.append((pair, Received(header, body + b"".join(buffers[i + 1 : i + n]), self.features)))
             i += n
 
     def recv_pairs(self, n=1, timeout_s=20, repost=True):

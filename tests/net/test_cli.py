@@ -19,6 +19,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+import vhost_user as vu
 from flued import BUILD
 from wait import wait_until
 
@@ -79,6 +80,24 @@ def test_one_port_is_told_in_full(switch):
     assert told["mtu"] == "1500" and told["rx_frames"] == "0" and told["guest_mac"] == port["detail"]["guest_mac"]
 
 
+def test_flags_are_on_or_off(switch):
+    switch.cli("port", "add", "t0", "kind=tap", "ifname=flue-t0", "coalesce=off", "too_big_reply=false", "offloads_off=tso6,uso")
+    port = switch.port("t0")
+    assert (port["coalesce"], port["too_big_reply"], port["offloads_off"]) == (False, False, "tso6 uso")
+    switch.cli("port", "set", "t0", "coalesce=on", "too_big_reply=true")
+    assert (switch.port("t0")["coalesce"], switch.port("t0")["too_big_reply"]) == (True, True)
+
+
+def test_the_switch_s_settings_are_shown_and_changed(switch):
+    switch.cli("switch", "set", "mtu=9000", "gather_us=7")
+    lines = switch.cli("switch", "show").stdout.splitlines()
+    assert lines[0] == "switch default" and {"mtu=9000", "ageing_s=300", "gather_us=7"} < set(lines)
+    assert as_json(switch, "switch", "show") == switch.api("GET", "/v1/switch")
+    switch.cli("switch", "set", *lines[1:])  # what it prints it takes
+    switch.cli("port", "add", "vm1")
+    assert switch.port("vm1")["mtu"] == 9000
+
+
 def test_json_is_the_api_s_own(switch):
     made = as_json(switch, "port", "add", "vm1", "vlan=7")
     assert made == switch.port("vm1")
@@ -97,6 +116,7 @@ def test_json_is_the_api_s_own(switch):
     "args, says",
     [
         (["add", "vm2", "mtu=5"], "flue: vm2: mtu: 5 is not an MTU: write a number from 68 to 65535\n"),
+        (["add", "vm2", "kind=tap", "mtu=9217"], "flue: vm2: mtu: 9217 is not an MTU for a port of kind tap: write a number from 68 to 9216: an interface carries no more\n"),
         (["add", "vm2", "mtu=big"], "flue: vm2: mtu: must be a whole number: write digits, without quotes\n"),
         (["add", "vm1"], "flue: vm1: there is a port vm1 already: give each port a name of its own\n"),
         (["add", "vm2", f"mac={MAC}"], f"flue: vm2: mac: {MAC} belongs to port vm1: give each port a MAC of its own\n"),
@@ -129,7 +149,7 @@ def test_a_key_that_is_none_is_named_with_those_there_are(switch):
     [
         [], ["fly"], ["port"], ["port", "fly"], ["port", "add"], ["port", "set", "vm1"], ["port", "del"], ["port", "del", "a", "b"],
         ["port", "add", "vm1", "mtu"], ["port", "add", "vm1", "=5"], ["port", "show", "a", "b"], ["fdb"], ["fdb", "drop"],
-        ["stats", "a", "b"], ["stats", "--cycle"], ["switch"], ["switch", "set"], ["switch", "set", "workers"], ["top", "-x"], ["top", "-d", "0"], ["top", "-d", "soon"], ["top", "-n", "-1"], ["qemu"], ["status", "x"],
+        ["stats", "a", "b"], ["stats", "--cycle"], ["switch"], ["switch", "set"], ["switch", "show", "x"], ["switch", "set", "workers"], ["top", "-x"], ["top", "-d", "0"], ["top", "-d", "soon"], ["top", "-n", "-1"], ["qemu"], ["status", "x"],
         ["doctor", "x"], ["--unknown"],
     ],
 )  # fmt: skip
@@ -332,6 +352,7 @@ def test_hypervisors_get_what_fits_the_port(switch, role, pairs):
     assert net["queues"] == str(pairs) and device["vectors"] == str(2 * pairs + 2)
     assert device["mq"] == ("on" if pairs > 1 else "off")
     assert (device["mac"], device["host_mtu"]) == (MAC, "9000")
+    assert device["ctrl_guest_offloads"] == "off"  # QEMU would answer the guest itself
 
     domain = ET.fromstring(f"<domain>{told['libvirt']}</domain>")
     assert domain.find("memoryBacking/source").get("type") == "memfd"
@@ -453,15 +474,48 @@ def test_doctor_finds_an_uplink_that_is_down_or_carries_less(switch, netns):
     assert status == 1 and find(found, "up: interface up0")[0] == "FAIL"
 
 
-def test_doctor_finds_offloads_that_cost(switch, netns):
+def test_doctor_says_nothing_of_frames_that_the_kernel_merges(switch, netns):
+    """They are passed on as they are."""
     inside, outside = netns(), netns()
     inside.veth("up0", "peer0", outside)
     inside.exec("ethtool", "-K", "up0", "gro", "on")
     switch.add("up", kind="packet", ifname="up0", netns=inside.name)
-    verdict, _, remedy = find(findings(switch)[1], "merges frames (GRO)")
-    assert verdict == "warn"
-    subprocess.run(shlex.split(remedy), check=True, capture_output=True)
-    assert not find(findings(switch)[1], "merges frames (GRO)")
+    assert not find(findings(switch)[1], "merges")
+
+
+def test_doctor_finds_an_interface_that_carries_more_than_its_port(switch, netns):
+    inside, outside = netns(), netns()
+    inside.veth("up0", "peer0", outside)
+    inside.up("up0", mtu=4000)
+    switch.add("up", kind="packet", ifname="up0", netns=inside.name)
+    verdict, _, remedy = find(findings(switch)[1], "up: up0 carries 4000, but the port's MTU is 1500")
+    assert (verdict, remedy) == ("warn", "flue port set up mtu=4000")
+    switch.cli(*shlex.split(remedy)[1:])
+    assert not find(findings(switch)[1], "up0 carries")
+    inside.ip("link", "set", "up0", "mtu", "65535")
+    assert find(findings(switch)[1], "up: up0 carries 65535")[2] == "flue port set up mtu=9216"
+    switch.set("up", mtu=9216)
+    assert not find(findings(switch)[1], "up0 carries")
+
+
+def test_doctor_finds_a_driver_that_was_not_told_the_mtu(switch, attach):
+    attach("vm1", {"mtu": 9000}, drop=vu.NET_F_MTU)
+    attach("vm2", {"mtu": 9000})
+    attach("vm3", drop=vu.NET_F_MTU)
+    found = findings(switch)[1]
+    verdict, _, remedy = find(found, "vm1: its MTU is 9000, but the guest's driver was not told")
+    assert verdict == "warn" and remedy.endswith("mtu 9000")
+    assert not find(found, "vm2: its MTU") and not find(found, "vm3: its MTU")
+
+
+def test_doctor_finds_guests_that_may_send_what_no_wire_carries(switch):
+    switch.add("vm1", mtu=9217)
+    switch.add("vm2", mtu=9216)
+    assert not find(findings(switch)[1], "no interface carries")
+    switch.add("t0", kind="tap", ifname="flue-t0", mtu=9216)
+    found = findings(switch)[1]
+    assert find(found, "vm1: its MTU is 9217, and no interface carries more than 9216")[0] == "warn"
+    assert not find(found, "vm2: its MTU")
 
 
 def test_doctor_finds_ports_that_disagree_about_the_mtu(switch):
@@ -470,6 +524,9 @@ def test_doctor_finds_ports_that_disagree_about_the_mtu(switch):
     _, found = findings(switch)
     verdict, what, remedy = find(found, "too_big")
     assert verdict == "warn" and "vm1 has MTU 9000 and vm2 has 1500" in what and "flue port set" in remedy
+    assert what.endswith("IP senders are told")
+    switch.set("vm1", too_big_reply=False)
+    assert find(findings(switch)[1], "too_big")[1].endswith("nobody is told (too_big_reply is off)")
     switch.set("vm2", mtu=9000)
     assert find(findings(switch)[1], "all ports have MTU 9000")[0] == "ok"
 

@@ -149,6 +149,41 @@ static void random_pieces_behind_a_pseudo_header_give_the_same_sum(void **state)
 	}
 }
 
+static void a_copy_is_exact_and_summed(void **state)
+{
+	uint8_t data[700], out[800];
+
+	(void)state;
+	rnd_fill(data, sizeof(data));
+	for (uint32_t n = 0; n <= 650; n++) {
+		uint32_t at = 1 + n % 40, cut = n ? rnd_below(n) : 0;
+		struct csum c = {0};
+
+		memset(out, 0xa5, sizeof(out));
+		csum_copy(&c, out + at, copy_at_the_edge(data, n), cut);
+		csum_copy(&c, out + at + cut, at_the_edge(n) + cut, n - cut);
+		assert_int_equal(csum_seed(&c), slow_sum(0, data, n));
+		assert_memory_equal(out + at, data, n);
+		for (uint32_t i = 0; i < sizeof(out); i++)
+			if ((i < at || i >= at + n) && out[i] != 0xa5)
+				fail_msg("%u bytes: byte %u is touched", n, i);
+	}
+}
+
+static void words_are_added_as_the_bytes_they_are(void **state)
+{
+	(void)state;
+	for (unsigned round = 0; round < 1000; round++) {
+		struct csum c = {0};
+		uint8_t data[6];
+
+		rnd_fill(data, sizeof(data));
+		csum_add16(&c, be16_get(data));
+		csum_add32(&c, be32_get(data + 2));
+		assert_int_equal(csum_seed(&c), slow_sum(0, data, sizeof(data)));
+	}
+}
+
 static void carries_are_never_lost(void **state)
 {
 	size_t bytes = 64 << 20;
@@ -214,6 +249,8 @@ int main(void)
 		cmocka_unit_test(every_split_in_two_gives_the_same_sum),
 		cmocka_unit_test(every_split_in_three_gives_the_same_sum),
 		cmocka_unit_test(random_pieces_behind_a_pseudo_header_give_the_same_sum),
+		cmocka_unit_test(a_copy_is_exact_and_summed),
+		cmocka_unit_test(words_are_added_as_the_bytes_they_are),
 		cmocka_unit_test(carries_are_never_lost),
 		cmocka_unit_test(an_ip4_header_gets_its_checksum),
 		cmocka_unit_test(an_update_equals_a_new_checksum),

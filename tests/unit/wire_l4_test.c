@@ -127,6 +127,68 @@ static void a_checksum_of_zero_is_sent_as_all_ones_in_udp_only(void **state)
 	}
 }
 
+/* What a NIC does with a seed: sum from csum_start on, the field included. */
+static uint16_t complete_as_nic(const uint8_t *f, uint32_t start, uint32_t n)
+{
+	return (uint16_t)~slow_sum(0, f + start, n - start);
+}
+
+static void the_seed_is_what_whoever_completes_it_needs(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(samples); i++) {
+		const struct sample *s = &samples[i];
+		uint32_t field = s->l4_off + csum_offset_of(s);
+		uint8_t f[256], whole[128];
+		uint32_t n = unfinish(s, f);
+
+		unhex(s->hex, whole);
+		memset(f + n, 0xab, 60); /* padding does not count */
+		assert_int_equal(l4_csum_seed(f, n, n + 60, s->l4_off, csum_offset_of(s)), 0);
+		be16_put(f + field, complete_as_nic(f, s->l4_off, n));
+		assert_memory_equal(f, whole, n);
+	}
+}
+
+static void the_seed_needs_only_the_head(void **state)
+{
+	const struct sample *s = &samples[6];
+	uint8_t f[128], head[128];
+	uint32_t n = unfinish(s, f);
+
+	(void)state;
+	memcpy(head, f, 74);
+	assert_int_equal(l4_csum_seed(memcpy(at_the_edge(74), f, 74), 74, n, 54, 16), 0);
+	assert_int_equal(l4_csum_seed(f, n, n, 54, 16), 0);
+	assert_memory_equal(at_the_edge(74), f, 74);
+	assert_memory_not_equal(head, f, 74);
+}
+
+/* Where the headers do not tell: inside a tunnel, in other protocols, behind a source route. */
+static void a_seed_that_only_the_sender_knows_stays(void **state)
+{
+	static const struct {
+		unsigned sample;
+		uint32_t start, offset;
+		uint16_t at, to;
+	} row[] = {{3, 42, 10, 0, 0}, {1, 34, 2, 22, 0x4001}, {6, 62, 16, 20, 0x2b40}};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(row); i++) {
+		uint8_t f[128], before[128];
+		uint32_t n = unhex(samples[row[i].sample].hex, f);
+
+		if (row[i].at)
+			be16_put(f + row[i].at, row[i].to);
+		if (row[i].to == 0x2b40) /* a routing header with a segment left, and TCP behind it */
+			be64_put(f + 54, 0x0600000100000000);
+		be16_put(f + row[i].start + row[i].offset, 0x1234);
+		memcpy(before, f, n);
+		assert_int_equal(l4_csum_seed(f, n, n, row[i].start, row[i].offset), 0);
+		assert_memory_equal(f, before, n);
+	}
+}
+
 /* What Linux sends through a VXLAN device: the outer UDP has no checksum, the inner TCP is left to do. */
 static void a_frame_inside_a_tunnel_is_completed_with_the_senders_seed(void **state)
 {
@@ -233,13 +295,18 @@ static void frames_that_do_not_fit_their_request_are_refused(void **state)
 		uint32_t n = unhex(samples[requests[i].sample].hex, f);
 		uint32_t head_len = requests[i].head_len ? requests[i].head_len : n;
 		struct wire_piece rest = {f + head_len, n - head_len};
-		int checked, finished;
+		int checked, seeded, finished;
 
 		if (requests[i].at)
 			be16_put(f + requests[i].at, requests[i].to);
 		memcpy(before, f, sizeof(f));
 		checked = l4_csum_check(f, head_len, requests[i].frame_len ? requests[i].frame_len : n,
 					requests[i].start, requests[i].offset);
+		seeded = l4_csum_seed(f, head_len, requests[i].frame_len ? requests[i].frame_len : n, requests[i].start,
+				      requests[i].offset);
+		if (seeded != checked || (seeded && memcmp(f, before, sizeof(f)) != 0))
+			fail_msg("%s: seed %d", requests[i].why, seeded);
+		memcpy(f, before, sizeof(f));
 		finished = l4_csum_finish(f, head_len, &rest, 1, requests[i].start, requests[i].offset);
 		if (checked != requests[i].result || (!requests[i].frame_len && finished != requests[i].result))
 			fail_msg("%s: check %d, finish %d", requests[i].why, checked, finished);
@@ -289,6 +356,9 @@ int main(void)
 		cmocka_unit_test(ethernet_padding_is_not_summed),
 		cmocka_unit_test(a_tagged_frame_is_completed),
 		cmocka_unit_test(a_checksum_of_zero_is_sent_as_all_ones_in_udp_only),
+		cmocka_unit_test(the_seed_is_what_whoever_completes_it_needs),
+		cmocka_unit_test(the_seed_needs_only_the_head),
+		cmocka_unit_test(a_seed_that_only_the_sender_knows_stays),
 		cmocka_unit_test(a_frame_inside_a_tunnel_is_completed_with_the_senders_seed),
 		cmocka_unit_test(the_destination_of_a_source_route_is_the_senders_to_know),
 		cmocka_unit_test(frames_that_do_not_fit_their_request_are_refused),

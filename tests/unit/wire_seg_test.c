@@ -17,17 +17,22 @@
 #define IP6  "20010db8000000000000000000000001 20010db8000000000000000000000002 "
 #define OPTS "0000 0101080aca976e626e32bfeb"
 
-/* The next segment as a whole frame, completed; 0 if there is none. */
+/* The next segment as a whole frame, completed in both ways; 0 if there is none. */
 static uint32_t take(struct seg *s, const uint8_t *frame, uint8_t *out)
 {
 	uint32_t head_len, off, len;
 	struct wire_piece payload;
+	struct csum c = {0};
+	uint8_t other[256];
 
 	if (!seg_next(s, out, &head_len, &off, &len))
 		return 0;
+	memcpy(other, out, head_len);
 	payload = (struct wire_piece){frame + off, len};
-	assert_int_equal(l4_csum_finish(out, head_len, &payload, 1, s->csum_start, s->csum_offset), 0);
-	memcpy(out + head_len, frame + off, len);
+	assert_int_equal(l4_csum_finish(other, head_len, &payload, 1, s->csum_start, s->csum_offset), 0);
+	csum_copy(&c, out + head_len, frame + off, len);
+	seg_finish(s, out, &c);
+	assert_memory_equal(out, other, head_len);
 	return head_len + len;
 }
 
@@ -312,6 +317,27 @@ static void segments_carry_the_seed_of_their_checksum(void **state)
 	}
 }
 
+/* 0 means in UDP that there is no checksum. */
+static void a_udp_segment_has_a_checksum_even_if_it_is_zero(void **state)
+{
+	static struct made m;
+	uint8_t p[FRAME_MAX];
+	struct seg s;
+
+	(void)state;
+	for (unsigned version = 4; version <= 6; version += 2) {
+		make(&(struct shape){.version = version, .udp = true}, 200, &m);
+		assert_int_equal(seg_begin(&s, m.f, m.head_bytes, m.bytes, m.kind, 100), 0);
+		be16_put(m.f + m.head_bytes, 0);
+		take(&s, m.f, p);
+		/* with its checksum as payload, the rest adds up to nothing */
+		be16_put(m.f + m.head_bytes, be16_get(p + m.l4_off + 6));
+		assert_int_equal(seg_begin(&s, m.f, m.head_bytes, m.bytes, m.kind, 100), 0);
+		take(&s, m.f, p);
+		assert_int_equal(be16_get(p + m.l4_off + 6), 0xffff);
+	}
+}
+
 static void the_whole_frame_is_made_right_for_whoever_cuts_it(void **state)
 {
 	static struct made m;
@@ -497,6 +523,7 @@ int main(void)
 		cmocka_unit_test(frames_of_every_shape_come_together_again),
 		cmocka_unit_test(random_frames_come_together_again),
 		cmocka_unit_test(segments_carry_the_seed_of_their_checksum),
+		cmocka_unit_test(a_udp_segment_has_a_checksum_even_if_it_is_zero),
 		cmocka_unit_test(the_whole_frame_is_made_right_for_whoever_cuts_it),
 		cmocka_unit_test(the_whole_frame_gets_the_seed_that_linux_expects),
 		cmocka_unit_test(a_frame_longer_than_ip_can_say_is_only_cut),
