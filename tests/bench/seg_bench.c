@@ -23,7 +23,8 @@
 #define SLOT_BYTES 2048 /* a buffer for a segment */
 #define HEADS      64
 #define LOOPS      64 /* of a batch of heads in a round */
-#define RUNS       8
+#define RUNS_BITS  3
+#define RUNS       (1 << RUNS_BITS)
 
 static uint8_t source[FRAMES][HEAD_BYTES + PAYLOAD];
 static uint8_t target[FRAMES][SEGMENTS * SLOT_BYTES];
@@ -98,11 +99,12 @@ static double gbps(void (*of)(unsigned i))
 	return 8.0 * FRAMES * PAYLOAD / (double)cycles_to_ns(cycles_now() - began);
 }
 
-/* What forwarding does: a small table of runs by key, where who comes later displaces. */
+/* What forwarding does: a small table of runs by key, where who comes later displaces; and where none is open, what can
+ * begin none needs no further look. */
 static unsigned look_for_runs(void)
 {
 	struct merge_run runs[RUNS];
-	bool open[RUNS] = {false};
+	bool open[RUNS] = {false}, any = false;
 	unsigned appended = 0;
 
 	for (unsigned i = 0; i < HEADS; i++) {
@@ -111,10 +113,13 @@ static unsigned look_for_runs(void)
 
 		if (merge_look(&m, heads[i].b, sizeof(heads[i].b), heads[i].len) != MERGE_SEGMENT)
 			continue;
-		slot = merge_key(&m) % RUNS;
+		if (!m.is_data && !any)
+			continue;
+		slot = merge_key(&m) >> (32 - RUNS_BITS);
 		if (open[slot])
 			appended += merge_try(&runs[slot], &m) == MERGE_APPENDED;
 		open[slot] = m.is_data && merge_begin(&runs[slot], &m);
+		any |= open[slot];
 	}
 	return appended;
 }
