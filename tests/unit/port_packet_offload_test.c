@@ -92,6 +92,7 @@ static void giants_go_out_whole(void **state)
 	(void)state;
 	giants_go_out(p, station, true);
 	assert_int_equal(all_drops(p), 0);
+	crumbs_are_refused(p, station);
 	close(station);
 	host_end();
 }

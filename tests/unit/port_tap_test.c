@@ -129,6 +129,7 @@ static void giants_pass_both_ways_whole(void **state)
 	giants_come_in(p, station);
 	giants_go_out(p, station, false);
 	assert_int_equal(all_drops(p), 0);
+	crumbs_are_refused(p, station);
 	close(station);
 	host_end();
 }
