@@ -100,6 +100,12 @@ struct fwd_memo {
 /* Pieces of the frames merged for one port: two of each frame that a kernel's port lends. */
 #define FWD_MERGED_PIECES (2 * FRAME_BATCH)
 
+/* Senders behind a port that were told, in this second, that a frame was too long. */
+struct fwd_told {
+	uint32_t second;
+	uint32_t n;
+};
+
 /* A worker's own: what a batch leaves to do, and to tell; and what is remembered from batch to batch. */
 struct fwd_work {
 	struct port_set touched; /* a bit is added for each port that was sent to and must be published and flushed */
@@ -108,6 +114,7 @@ struct fwd_work {
 	unsigned cuts_left;                          /* frames that this batch may still be cut into */
 	struct frame_batch room;                     /* for what frames are cut into */
 	struct wire_piece merged[FWD_MERGED_PIECES]; /* bodies of frames that were merged */
+	struct fwd_told told[PORTS_MAX];
 };
 
 /* Check, learn, look up and deliver every frame of @b, which @in has received. Called by the worker in a read-side

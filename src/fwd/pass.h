@@ -18,5 +18,8 @@ struct pass {
  * else, so they may be merged, and their sender may be told that one is too long. Hot. */
 void pass_send(const struct pass *p, unsigned id, struct frame **list, unsigned n, bool only);
 
+/* Tell the sender of @f that it is too long for a port with this @mtu. Hot. */
+void pass_tell_too_big(const struct pass *p, const struct frame *f, uint32_t mtu);
+
 /* Frames for one port, as it should see them: tagged, if need be. Hot. */
 void pass_hand_over(const struct pass *p, struct port *out, struct frame *const *list, unsigned n);

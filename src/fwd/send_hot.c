@@ -63,7 +63,7 @@ static enum drop_reason send_cut(const struct pass *p, struct port *out, const s
 
 /* Some frames cannot be sent as they are: finish them or drop them, in order. */
 static __attribute__((noinline)) void send_unready(const struct pass *p, struct port *out, struct frame *const *list,
-						   unsigned n, uint32_t bytes_max)
+						   unsigned n, uint32_t bytes_max, bool only)
 {
 	unsigned begin = 0;
 
@@ -82,6 +82,8 @@ static __attribute__((noinline)) void send_unready(const struct pass *p, struct 
 			r = send_cut(p, out, f, bytes_max);
 		if (r != DROP_N)
 			port_drop(out, p->worker, r, 1);
+		if (r == DROP_TOO_BIG && only)
+			pass_tell_too_big(p, f, bytes_max - ETH_HEAD_BYTES);
 	}
 	if (n > begin)
 		pass_hand_over(p, out, list + begin, n - begin);
@@ -104,6 +106,6 @@ void pass_send(const struct pass *p, unsigned id, struct frame **list, unsigned 
 	if (likely(ready))
 		pass_hand_over(p, out, list, n);
 	else
-		send_unready(p, out, list, n, bytes_max);
+		send_unready(p, out, list, n, bytes_max, only);
 	p->work->touched.bits[id / 64] |= UINT64_C(1) << (id % 64);
 }

@@ -24,9 +24,9 @@ def fill(headers, size=None):
     return headers / Raw(noise(room if size is None else size, seed=3))
 
 
-def tcp4(src, dst, size=None, flags="PA", options=True, ip_flags="DF", **ip):
+def tcp4(src, dst, size=None, flags="PA", options=True, ip_flags="DF", ip_src="10.0.0.1", **ip):
     more = {"options": [("NOP", None), ("NOP", None), ("Timestamp", (1, 2))]} if options else {}
-    ip = {"src": "10.0.0.1", "dst": "10.0.0.2", "id": 0xFFF0, "flags": ip_flags} | ip
+    ip = {"src": ip_src, "dst": "10.0.0.2", "id": 0xFFF0, "flags": ip_flags} | ip
     return fill(Ether(src=src, dst=dst) / IP(**ip) / TCP(sport=1, dport=2, seq=0xFFFFF000, ack=7, flags=flags, **more), size)
 
 

@@ -255,8 +255,8 @@ static void a_port_comes_back_as_it_was_written(void **state)
 		"{\"name\":\"t\",\"kind\":\"tap\",\"mac\":null,\"trunk\":\"5\",\"mtu\":1500,\"spoof_guard\":false,"
 		"\"offloads_off\":\"tso6 "
 		"uso4\",\"too_big_reply\":true,\"ifname\":\"tap0\",\"netns\":\"blue\",\"coalesce\":false}",
-		"{\"name\":\"p\",\"kind\":\"packet\",\"mac\":null,\"vlan\":4094,\"mtu\":68,\"spoof_guard\":false,"
-		"\"offloads_off\":\"\",\"too_big_reply\":true,\"ifname\":\"eth1\",\"coalesce\":true}",
+		("{\"name\":\"p\",\"kind\":\"packet\",\"mac\":null,\"vlan\":4094,\"mtu\":68,\"spoof_guard\":false,"
+		 "\"offloads_off\":\"\",\"too_big_reply\":true,\"ifname\":\"eth1\",\"coalesce\":true}"),
 	};
 
 	(void)state;

@@ -29,7 +29,7 @@ PAIRS = [("vm1", "vm2"), ("vm3", "vm1"), ("vm1", "ns1"), ("ns1", "vm2"), ("ns1",
 HOSTS = {"vm1": 1, "vm2": 2, "vm3": 3, "ns1": 4, "ns2": 5}
 OFFLOADS = "tx sg tso gso gro"
 XFER = BUILD / "tests/vm/xfer"
-PING = "/usr/bin/ping -n -W 5"  # busybox's does not know -M
+PING = "/usr/bin/ping -n"  # busybox's does not know -M
 FRESH = itertools.count(1)
 
 
@@ -161,12 +161,12 @@ def network(tmp_path_factory):
     made.end()
 
 
-def average_length(switch, port, run):
-    """Average length of the frames the switch received from @port while @run."""
+def average_length(switch, port, run, way="rx"):
+    """Of the frames the switch received from @port, or sent to it, while @run."""
     before = switch.counters(port)
     run()
     after = switch.counters(port)
-    return (after["rx_bytes"] - before["rx_bytes"]) / max(1, after["rx_frames"] - before["rx_frames"])
+    return (after[f"{way}_bytes"] - before[f"{way}_bytes"]) / max(1, after[f"{way}_frames"] - before[f"{way}_frames"])
 
 
 def must(host, command):
@@ -222,9 +222,25 @@ def test_jumbo_pings_that_must_not_be_fragmented(network, family, tagged):
     network.set(9000, True)
     size = 9000 - (20 if family == 4 else 40) - 8
     for pair in PAIRS:
-        must(network.hosts[pair[0]], f"{PING} -c 2 -M do -s {size} {address(pair[1], family, tagged)}")
-        status, output = network.hosts[pair[0]].run(f"{PING} -c 1 -M do -s {size + 1} {address(pair[1], family, tagged)}")
+        must(network.hosts[pair[0]], f"{PING} -c 2 -i 0.2 -M do -s {size} {address(pair[1], family, tagged)}")
+        status, output = network.hosts[pair[0]].run(f"{PING} -c 1 -W 1 -M do -s {size + 1} {address(pair[1], family, tagged)}")
         assert status and re.search("[Mm]essage too long", output), output
+
+
+def test_a_namespaces_segments_are_merged_for_a_guest(network):
+    """Its kernel cuts, as hardware at the other end of a wire would; turned off, each segment comes by itself."""
+    network.set(1500, True)
+    sender, port = network.hosts["ns1"], network.hosts["ns1"].ports[False]
+    must(sender, "; ".join(ethtool(port, False)))
+    flow = f"iperf3 -c {address('vm1', 4, False)} -p {IPERF_PORT} -n {IPERF_BYTES}"
+    try:
+        assert average_length(network.switch, port, lambda: must(sender, flow)) <= 1518, "the kernel cuts"
+        assert average_length(network.switch, "vm1", lambda: must(sender, flow), "tx") > 2000
+        network.switch.set(port, coalesce=False)
+        assert average_length(network.switch, "vm1", lambda: must(sender, flow), "tx") <= 1518
+    finally:
+        network.switch.set(port, coalesce=True)
+        network.now = None
 
 
 # -- a receiver with a smaller MTU than its neighbours --
