@@ -64,17 +64,27 @@ static void borrow_body(struct cut *c, struct frame_batch *b, struct frame *s, u
 	}
 }
 
-static void describe(const struct cut *c, struct frame *s)
+/* A segment whose checksum is left to its receiver. */
+static void leave_csum(const struct cut *c, struct frame *s)
 {
-	s->vlan = c->f->vlan;
-	s->pcp = c->f->pcp;
 	s->off.flags = NET_HDR_F_NEEDS_CSUM;
 	s->off.csum_start = (uint16_t)c->seg.csum_start;
 	s->off.csum_offset = (uint16_t)c->seg.csum_offset;
+	s->off.hdr_len = (uint16_t)c->seg.head_bytes;
+}
+
+static void complete_csum(const struct cut *c, struct frame *s)
+{
+	struct csum payload = {0};
+
+	for (unsigned i = 0; i < s->n_body; i++)
+		csum_add(&payload, s->body[i].p, s->body[i].len);
+	seg_finish(&c->seg, s->data, &payload);
+	s->off.flags = NET_HDR_F_DATA_VALID;
 }
 
 /* The next segment; false: there is none. */
-static bool cut_one(struct cut *c, struct frame_batch *b)
+static bool cut_one(struct cut *c, struct frame_batch *b, bool csum)
 {
 	struct frame *s = &b->f[b->n];
 	uint8_t *head = frame_head_begin(s);
@@ -89,7 +99,12 @@ static bool cut_one(struct cut *c, struct frame_batch *b)
 	if (in_head)
 		borrow(b, s, c->f->data + off, in_head);
 	borrow_body(c, b, s, len - in_head);
-	describe(c, s);
+	s->vlan = c->f->vlan;
+	s->pcp = c->f->pcp;
+	if (csum)
+		complete_csum(c, s);
+	else
+		leave_csum(c, s);
 	b->n++;
 	return true;
 }
@@ -103,9 +118,7 @@ static bool has_room(const struct cut *c, const struct frame_batch *b)
 unsigned cut_next(struct cut *c, struct frame_batch *b, bool csum)
 {
 	b->n = b->n_spans = 0;
-	while (has_room(c, b) && cut_one(c, b))
-		/* cannot fail: seg_next() made these headers */
-		if (csum && finish_csum(&b->f[b->n - 1]))
-			b->n--;
+	while (has_room(c, b) && cut_one(c, b, csum))
+		;
 	return b->n;
 }

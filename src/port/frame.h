@@ -48,14 +48,13 @@ enum {
 
 /* Checksum and segmentation work left to do, in the terms of virtio_net_hdr; all zero: none. Checked when the frame was
  * received (offload_take), so whoever has the frame may believe it: with a GSO type, NEEDS_CSUM is set, the frame is
- * longer than a segment, hdr_len is where the payload begins and lies within the head, and IP and UDP lengths, the IPv4
- * checksum and the L4 checksum's seed are those of the whole frame (seg_whole). Offsets count from the first byte of the
- * frame. */
+ * longer than a segment, hdr_len is known, and IP and UDP lengths, the IPv4 checksum and the L4 checksum's seed are those
+ * of the whole frame (seg_whole). Offsets count from the first byte of the frame. */
 struct frame_offload {
 	uint8_t flags;    /* NET_HDR_F_* */
 	uint8_t gso_type; /* NET_HDR_GSO_* */
 	uint16_t gso_size;
-	uint16_t hdr_len;
+	uint16_t hdr_len; /* where the payload begins, in the head, and all that follows is payload; 0: not known */
 	uint16_t csum_start;
 	uint16_t csum_offset;
 	bool is_ip6; /* with NET_HDR_GSO_UDP_L4, which does not tell by itself */
@@ -124,7 +123,8 @@ static inline void frame_push_tag(struct frame *f, uint16_t tci)
 	f->len += VLAN_TAG_BYTES;
 	f->head_len += VLAN_TAG_BYTES;
 	f->off.csum_start = (uint16_t)(f->off.csum_start + VLAN_TAG_BYTES);
-	f->off.hdr_len = (uint16_t)(f->off.hdr_len + VLAN_TAG_BYTES);
+	if (f->off.hdr_len)
+		f->off.hdr_len = (uint16_t)(f->off.hdr_len + VLAN_TAG_BYTES);
 	f->tagged = true;
 }
 
@@ -135,7 +135,8 @@ static inline void frame_pop_tag(struct frame *f)
 	f->len -= VLAN_TAG_BYTES;
 	f->head_len -= VLAN_TAG_BYTES;
 	f->off.csum_start = (uint16_t)(f->off.csum_start - VLAN_TAG_BYTES);
-	f->off.hdr_len = (uint16_t)(f->off.hdr_len - VLAN_TAG_BYTES);
+	if (f->off.hdr_len)
+		f->off.hdr_len = (uint16_t)(f->off.hdr_len - VLAN_TAG_BYTES);
 	f->tagged = false;
 }
 

@@ -107,7 +107,8 @@ void guest_disconnected(struct guest *g, const char *reason)
 void guest_features(struct guest *g, const struct guest_agreed *agreed)
 {
 	g->agreed = *agreed;
-	atomic_store_explicit(&g->port.takes, agreed->takes, memory_order_relaxed);
+	/* A checksum that the guest does not take is completed here, while the frame is copied. */
+	atomic_store_explicit(&g->port.takes, agreed->takes | OFFLOAD_CSUM, memory_order_relaxed);
 }
 
 static uint8_t hdr_bytes(const struct guest *g)
@@ -121,7 +122,7 @@ static int run_receiveq(struct guest *g, unsigned k, struct virtq *vq)
 
 	q->hdr_bytes = hdr_bytes(g);
 	q->mergeable = g->agreed.mrg_rxbuf;
-	q->valid_ok = g->agreed.takes & OFFLOAD_CSUM;
+	q->csum = g->agreed.takes & OFFLOAD_CSUM;
 	q->vq = vq;
 	q->n_open = 0;
 	q->running = true;

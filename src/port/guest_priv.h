@@ -37,7 +37,7 @@ struct guest_tx {
 	struct virtq *vq; /* NULL: halted */
 	uint8_t hdr_bytes;
 	bool mergeable;
-	bool valid_ok;         /* the guest understands DATA_VALID */
+	bool csum;             /* the guest takes frames without a checksum, and is told of those with a good one */
 	bool running, enabled; /* control only */
 	/* workers, under the lock */
 	cache_aligned struct spin lock;

@@ -9,6 +9,8 @@
  */
 #include "base/copy.h"
 #include "port/guest_priv.h"
+#include "wire/csum.h"
+#include "wire/ip.h"
 
 #define FILL_CHAINS VIRTQ_JOURNAL_ENTRIES /* buffers for one frame, and reserved at once */
 #define FILL_SPANS                                                                                                     \
@@ -170,7 +172,7 @@ static inline void put_frame(struct cursor *c, const struct frame *f, const stru
 {
 	struct net_hdr hdr;
 
-	offload_put(f, q->valid_ok, &hdr);
+	offload_put(f, q->csum, &hdr);
 	hdr.num_buffers = (uint16_t)c->chains_left;
 	put(c, (const uint8_t *)&hdr, q->hdr_bytes);
 	put(c, f->data, f->head_len);
@@ -179,20 +181,22 @@ static inline void put_frame(struct cursor *c, const struct frame *f, const stru
 	virtq_complete(c->vq, c->chain, c->written, false);
 }
 
-/* Write the header that precedes @f in a buffer of one piece. */
-static force_inline void put_header(const struct guest_tx *q, uint8_t *to, const struct frame *f)
+/* The header before a frame that is finished, in a buffer of one piece. */
+static force_inline void put_plain_header(const struct guest_tx *q, uint8_t *to)
 {
 	static const struct net_hdr plain = {.num_buffers = 1};
-	struct net_hdr hdr;
 
-	if (unlikely(f->off.flags)) {
-		offload_put(f, q->valid_ok, &hdr);
-		memcpy(to, &hdr, q->hdr_bytes);
-		return;
-	}
 	memcpy(to, &plain, NET_HDR_SHORT);
 	if (likely(q->hdr_bytes == NET_HDR_LONG))
 		memcpy(to + NET_HDR_SHORT, &plain.num_buffers, sizeof(plain.num_buffers));
+}
+
+static __attribute__((noinline)) void put_header(const struct guest_tx *q, uint8_t *to, const struct frame *f)
+{
+	struct net_hdr hdr;
+
+	offload_put(f, q->csum, &hdr);
+	memcpy(to, &hdr, q->hdr_bytes);
 }
 
 /* The usual case of put_frame(): one buffer in one piece. */
@@ -202,7 +206,10 @@ static force_inline void put_whole(const struct guest_tx *q, const struct virtq_
 	uint32_t hdr_bytes = q->hdr_bytes;
 	uint8_t *to = s->p + hdr_bytes;
 
-	put_header(q, s->p, f);
+	if (likely(!f->off.flags))
+		put_plain_header(q, s->p);
+	else
+		put_header(q, s->p, f);
 	if (likely(f->head_len <= COPY_SHORT_MAX))
 		copy_short(to, f->data, f->head_len);
 	else /* with a tag */
@@ -216,6 +223,43 @@ static force_inline void put_whole(const struct guest_tx *q, const struct virtq_
 	virtq_complete(q->vq, chain, hdr_bytes + f->len, false);
 }
 
+/* ---- for a guest that does not complete checksums ---- */
+
+static inline bool lacks_csum(const struct guest_tx *q, const struct frame *f)
+{
+	return f->off.flags & NET_HDR_F_NEEDS_CSUM && !q->csum;
+}
+
+/* put_whole(), summing what is copied: little more than the copy. The frame's end is that of its payload. */
+static __attribute__((noinline)) void put_summed(const struct guest_tx *q, const struct virtq_chain *chain,
+						 const struct gspan *s, const struct frame *f)
+{
+	uint8_t *frame = s->p + q->hdr_bytes, *to = frame + f->head_len;
+	struct csum c = {0};
+	uint16_t sum;
+
+	put_plain_header(q, s->p);
+	csum_add(&c, f->data + f->off.csum_start, f->head_len - f->off.csum_start); /* the seed, too */
+	memcpy(frame, f->data, f->head_len);
+	for (unsigned i = 0; i < f->n_body; i++) {
+		csum_copy(&c, to, f->body[i].p, f->body[i].len);
+		to += f->body[i].len;
+	}
+	sum = csum_done(&c);
+	if (sum == 0 && f->off.csum_offset == UDP_CSUM_OFF) /* RFC 768 */
+		sum = 0xffff;
+	be16_put(frame + f->off.csum_start + f->off.csum_offset, sum);
+	gmem_dirty(q->vq->mem, s->gpa, q->hdr_bytes + f->len);
+	virtq_complete(q->vq, chain, q->hdr_bytes + f->len, false);
+}
+
+/* Where it cannot be done while copying. It was checked that it can be done (offload_take). */
+static __attribute__((noinline)) void complete_csum(struct frame *f)
+{
+	if (l4_csum_finish(f->data, f->head_len, f->body, f->n_body, f->off.csum_start, f->off.csum_offset) == 0)
+		f->off = (struct frame_offload){.flags = NET_HDR_F_DATA_VALID};
+}
+
 static void fill_frames(const struct guest_tx *q, struct fill *fill, struct frame *const *f, unsigned n,
 			struct port_counters *counts)
 {
@@ -224,11 +268,21 @@ static void fill_frames(const struct guest_tx *q, struct fill *fill, struct fram
 	uint64_t bytes = 0, frames = 0;
 
 	for (unsigned i = 0; i < n; i++) {
+		bool whole;
+
 		if (unlikely(fill->n[i] == 0))
 			continue;
 		frames++;
 		bytes += f[i]->len;
-		if (likely(fill->n[i] == 1 && chain->n_spans == 1)) {
+		whole = fill->n[i] == 1 && chain->n_spans == 1;
+		if (unlikely(lacks_csum(q, f[i]))) {
+			if (whole && f[i]->off.hdr_len) {
+				put_summed(q, chain++, span++, f[i]);
+				continue;
+			}
+			complete_csum(f[i]);
+		}
+		if (likely(whole)) {
 			put_whole(q, chain++, span++, f[i]);
 			continue;
 		}
