@@ -9,22 +9,27 @@ from peers import Console, testpmd
 from processes import CLIENT_CPU, SWITCH_CPU, Failed, Process
 
 
-def load_command(build, mode, scenario, sockets):
+def load_command(build, mode, peer):
+    scenario = peer.scenario
     command = [build / "tests/bench/load", mode, "--cpu", CLIENT_CPU, "--size", scenario.size]
     command += ["--pairs", scenario.pairs, "--flight", scenario.flight, "--ring", scenario.ring]
     required = ["packed"] * scenario.packed + ["mergeable"] * bool(scenario.piece)
     if required:
         command += ["--require", ",".join(required)]
+    if scenario.gso:
+        command += ["--gso", scenario.gso]
     if scenario.piece:
         command += ["--piece", scenario.piece]
-    return command + [word for socket in sockets for word in ("--socket", socket)]
+    if not peer.listens:
+        command += ["--listen"]
+    return command + [word for socket in peer.sockets for word in ("--socket", socket)]
 
 
 class Load:
     """`load rate` that runs until its end, and reports when asked."""
 
     def __init__(self, peer, *more):
-        command = load_command(peer.build, "rate", peer.scenario, peer.sockets)
+        command = load_command(peer.build, "rate", peer)
         self.process = Process(peer.directory, "load", [*command, "--marks", *more])
 
     def __enter__(self):
@@ -47,7 +52,7 @@ class Load:
 def load_once(build, directory, mode, seconds, *more, peer=None):
     """Run a mode that ends by itself; its report."""
     if peer:
-        command = load_command(build, mode, peer.scenario, peer.sockets)
+        command = load_command(build, mode, peer)
     else:
         command = [build / "tests/bench/load", mode, "--cpu", CLIENT_CPU, "--peer-cpu", SWITCH_CPU]
     process = Process(directory, "load", [*command, "--seconds", seconds, *more])

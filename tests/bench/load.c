@@ -12,6 +12,7 @@ static const char usage[] =
 	"  --socket PATH      a port, two at least, an even number\n"
 	"  --listen           wait there for the switch instead of connecting to it\n"
 	"  --size N           bytes of a frame without FCS, 60 to 65549, or imix (60)\n"
+	"  --gso N            frames are TCP, with segmentation to N bytes of payload and checksums left undone\n"
 	"  --flight N         frames on their way in each direction (1024)\n"
 	"  --ring N           entries of each ring (1024)\n"
 	"  --pairs N          queue pairs (1)\n"
@@ -73,15 +74,25 @@ static void add_socket(struct load_conf *c, const char *path)
 }
 
 static const struct option options[] = {
-	{"socket", required_argument, NULL, 's'},  {"listen", no_argument, NULL, 'l'},
-	{"size", required_argument, NULL, 'z'},    {"flight", required_argument, NULL, 'f'},
-	{"ring", required_argument, NULL, 'r'},    {"pairs", required_argument, NULL, 'q'},
-	{"piece", required_argument, NULL, 'p'},   {"require", required_argument, NULL, 'R'},
-	{"want", required_argument, NULL, 'W'},    {"check", no_argument, NULL, 'k'},
-	{"seconds", required_argument, NULL, 't'}, {"marks", no_argument, NULL, 'm'},
-	{"pace", required_argument, NULL, 'a'},    {"gap-us", required_argument, NULL, 'g'},
-	{"cpu", required_argument, NULL, 'c'},     {"peer-cpu", required_argument, NULL, 'C'},
-	{"help", no_argument, NULL, 'h'},          {0},
+	{"socket", required_argument, NULL, 's'},
+	{"listen", no_argument, NULL, 'l'},
+	{"size", required_argument, NULL, 'z'},
+	{"flight", required_argument, NULL, 'f'},
+	{"gso", required_argument, NULL, 'G'},
+	{"ring", required_argument, NULL, 'r'},
+	{"pairs", required_argument, NULL, 'q'},
+	{"piece", required_argument, NULL, 'p'},
+	{"require", required_argument, NULL, 'R'},
+	{"want", required_argument, NULL, 'W'},
+	{"check", no_argument, NULL, 'k'},
+	{"seconds", required_argument, NULL, 't'},
+	{"marks", no_argument, NULL, 'm'},
+	{"pace", required_argument, NULL, 'a'},
+	{"gap-us", required_argument, NULL, 'g'},
+	{"cpu", required_argument, NULL, 'c'},
+	{"peer-cpu", required_argument, NULL, 'C'},
+	{"help", no_argument, NULL, 'h'},
+	{0},
 };
 
 static void set_traffic(struct load_conf *c, int option, char *value)
@@ -89,6 +100,10 @@ static void set_traffic(struct load_conf *c, int option, char *value)
 	switch (option) {
 	case 'z':
 		c->size = strcmp(value, "imix") == 0 ? LOAD_SIZE_IMIX : number(value, LOAD_SIZE_MIN, LOAD_SIZE_MAX);
+		break;
+	case 'G':
+		c->gso = number(value, 8, UINT16_MAX);
+		c->required |= FRONT_F_CSUM | FRONT_F_GUEST_CSUM | FRONT_F_HOST_TSO4 | FRONT_F_GUEST_TSO4;
 		break;
 	case 'f':
 		c->flight = number(value, 1, 32768);
@@ -133,7 +148,7 @@ static void set_option(struct load_conf *c, int option, char *value)
 		c->piece = number(value, 128, LOAD_SIZE_MAX);
 		break;
 	case 'R':
-		c->required = feature_bits(value);
+		c->required |= feature_bits(value);
 		break;
 	case 'W':
 		c->wanted = feature_bits(value);
@@ -157,6 +172,10 @@ static void check_conf(const struct load_conf *c)
 	}
 	if (c->size == LOAD_SIZE_IMIX && c->piece != 0) {
 		fprintf(stderr, "load: imix goes without --piece\n");
+		exit(2);
+	}
+	if (c->gso != 0 && c->size <= LOAD_TCP_AT + c->gso) {
+		fprintf(stderr, "load: frames of %u bytes are no longer than one of their segments\n", c->size);
 		exit(2);
 	}
 }

@@ -19,6 +19,7 @@ struct load_conf {
 	unsigned ports;
 	bool listen;
 	unsigned size; /* of a frame, without FCS; or LOAD_SIZE_IMIX */
+	unsigned gso;  /* nonzero: frames are TCP, to be cut into segments of so much payload by whoever needs that */
 	unsigned pairs, ring, piece;
 	unsigned flight; /* frames on their way in each direction, at most; over all queues of a port */
 	uint64_t required, wanted;
@@ -30,14 +31,22 @@ struct load_conf {
 	int cpu, peer_cpu; /* to run on; -1: anywhere. The peer is the other thread of mode eventfd. */
 };
 
-/* A frame carries this behind its UDP header: in the first cache line of its buffer, with the addresses. */
+/* A frame carries this behind its headers: if those are of UDP, in the first cache line of its buffer, with the
+ * addresses. */
 struct load_tag {
 	uint32_t seq;
 	uint16_t stream;
 	uint16_t len_low; /* of the frame */
 };
-#define LOAD_TAG_AT  42
-#define LOAD_TIME_AT 50 /* paced frames: when they were sent, nanoseconds */
+#define LOAD_UDP_AT      42
+#define LOAD_TCP_AT      66 /* with timestamps, as Linux sends it */
+#define LOAD_TIME_OFF    8  /* behind the tag, in paced frames: when they were sent, nanoseconds */
+#define LOAD_TRAILER_OFF 16 /* what is behind it follows from the place */
+
+static inline unsigned load_tag_at(const struct load_conf *c)
+{
+	return c->gso ? LOAD_TCP_AT : LOAD_UDP_AT;
+}
 
 struct load_stream {
 	struct front_queue *tx;

@@ -86,7 +86,7 @@ static void say_hello(struct load *l, unsigned port)
 
 	if (front_tx_claim(tx, &f, 1) == 0)
 		return;
-	memcpy(f.bytes + LOAD_TAG_AT, &tag, sizeof(tag));
+	memcpy(f.bytes + load_tag_at(&l->conf), &tag, sizeof(tag));
 	front_tx_post(tx, &f, 1);
 }
 

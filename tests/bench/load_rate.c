@@ -46,7 +46,7 @@ static void count_frame(struct rate *r, struct load_tag tag, const struct front_
 	if (l->conf.pace > 0) {
 		uint64_t sent_at;
 
-		memcpy(&sent_at, f->bytes + LOAD_TIME_AT, sizeof(sent_at));
+		memcpy(&sent_at, f->bytes + load_tag_at(&l->conf) + LOAD_TIME_OFF, sizeof(sent_at));
 		hist_add(&l->latency, r->now - sent_at);
 	}
 }

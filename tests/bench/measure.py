@@ -18,6 +18,15 @@ def rate(peer, seconds):
         return measure_rate(peer, load, seconds)
 
 
+def story(peer, seconds):
+    """What a gigabyte costs."""
+    result = rate(peer, seconds)
+    frames = 1e9 / peer.scenario.size
+    per_gb = {f"{'own_' if own else ''}mcycles_per_gb": result[key] * frames / 1e6
+              for own, key in enumerate(("cycles", "own_cycles")) if key in result}  # fmt: skip
+    return result | {"frames_per_gb": frames / 1e3} | per_gb
+
+
 def virtio_user(peer, seconds):
     with VirtioUser(peer) as client:
         return measure_rate(peer, client, seconds)

@@ -10,9 +10,9 @@ from scenarios import KINDS
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1d2327; --soft: #68737c; --line: #d9dee2; --back: #fff;
-  --c0: #1769c2; --c1: #9aa5ae; --c2: #d98a1f; --c3: #3f9156; --c4: #8a5bb5; }
+  --c0: #1769c2; --c1: #9aa5ae; --c2: #d98a1f; --c3: #3f9156; --c4: #8a5bb5; --c5: #2a9d9d; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e4e8eb; --soft: #98a4ad; --line: #384149; --back: #15191c;
-  --c0: #5aa5f2; --c1: #6c7780; --c2: #e8a64b; --c3: #63bb7c; --c4: #b18adb; } }
+  --c0: #5aa5f2; --c1: #6c7780; --c2: #e8a64b; --c3: #63bb7c; --c4: #b18adb; --c5: #57c4c4; } }
 body { margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: var(--ink); background: var(--back);
   font: 15px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.4rem; } h3 { font-size: .95rem; margin-bottom: .2rem; }
@@ -22,7 +22,7 @@ svg .value { fill: var(--soft); } svg .spread { stroke: var(--ink); stroke-opaci
 svg .axis { stroke: var(--line); }
 .c0 { fill: var(--c0); background: var(--c0); } .c1 { fill: var(--c1); background: var(--c1); }
 .c2 { fill: var(--c2); background: var(--c2); } .c3 { fill: var(--c3); background: var(--c3); }
-.c4 { fill: var(--c4); background: var(--c4); }
+.c4 { fill: var(--c4); background: var(--c4); } .c5 { fill: var(--c5); background: var(--c5); }
 .legend span { margin-right: 1.2rem; } .legend i { display: inline-block; width: .8em; height: .8em;
   border-radius: 2px; margin-right: .4em; }
 .table { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }

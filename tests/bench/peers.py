@@ -18,6 +18,12 @@ class Peer:
     name = ""
     what = ""  # for readers of the results
     switches = True  # looks addresses up, or forwards blindly
+    listens = True  # the client connects to its sockets; or it connects to the client's
+
+    @classmethod
+    def is_for(cls, scenario):
+        """Is there something to learn from it? What it is asked and cannot do, it says (Failed)."""
+        return True
 
     def __init__(self, build, directory, scenario):
         self.build, self.directory, self.scenario = build, directory, scenario
@@ -28,7 +34,7 @@ class Peer:
     def __enter__(self):
         try:
             self.start()
-            wait_for(lambda: all(s.exists() for s in self.sockets) or not self.main.alive(), f"{self.name}'s sockets")
+            wait_for(lambda: self.is_ready() or not self.main.alive(), f"{self.name}'s sockets")
             if not self.main.alive():
                 raise Failed(self.main.last_words())
         except BaseException:
@@ -39,6 +45,9 @@ class Peer:
     def __exit__(self, *_):
         for process in reversed(self.processes):
             process.stop()
+
+    def is_ready(self):
+        return not self.listens or all(s.exists() for s in self.sockets)
 
     def run(self, name, command, **how):
         self.processes.append(Process(self.directory, name, command, **how))
@@ -165,6 +174,7 @@ class Ovs(Peer):
     what = "Open vSwitch with DPDK, L2 learning, two copies"
     vswitchd = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk"
     schema = "/usr/share/openvswitch/vswitch.ovsschema"
+    more_options = {}
 
     def start(self):
         d = self.directory
@@ -189,14 +199,18 @@ class Ovs(Peer):
         mask = f"0x{1 << SWITCH_CPU:x}"
         extra = f"--no-huge --legacy-mem -m 1024 --no-pci --no-telemetry --file-prefix={self.directory.name}"
         options = {"dpdk-init": "true", "dpdk-extra": extra, "pmd-cpu-mask": mask, "dpdk-lcore-mask": mask}
+        options |= self.more_options
         words = ["set", "Open_vSwitch", ".", *(f'other_config:{key}="{value}"' for key, value in options.items())]
         words += ["--", "add-br", "br0", "--", "set", "Bridge", "br0", "datapath_type=netdev"]
         for socket in self.sockets:
             words += ["--", "add-port", "br0", socket.name]
-            words += ["--", "set", "Interface", socket.name, "type=dpdkvhostuser", "mtu_request=9000"]
+            words += ["--", "set", "Interface", socket.name, *self.interface(socket), "mtu_request=9000"]
         vsctl = ["ovs-vsctl", f"--db=unix:{self.directory}/db.sock", "--no-wait"]
         self.tool(*vsctl, "init")
         self.tool(*vsctl, *words)
+
+    def interface(self, socket):
+        return ["type=dpdkvhostuser"]
 
     def own_counters(self):
         text = self.tool("ovs-appctl", "-t", self.directory / "vswitchd.ctl", "dpif-netdev/pmd-stats-show")
@@ -206,4 +220,18 @@ class Ovs(Peer):
         return {"frames": int(frames[1]), "busy": int(busy[1])} if frames and busy else {"frames": 0, "busy": 0}
 
 
-ALL = [Flue, Bare, Testpmd, Ovs]
+class OvsTso(Ovs):
+    name = "ovs-dpdk tso"
+    what = "the same with userspace-tso-enable: takes super-frames from guests and gives them to guests"
+    more_options = {"userspace-tso-enable": "true"}
+    listens = False  # ports that listen offer no segmentation, whatever is enabled
+
+    @classmethod
+    def is_for(cls, scenario):
+        return scenario.kind == "story"
+
+    def interface(self, socket):
+        return ["type=dpdkvhostuserclient", f"options:vhost-server-path={socket}"]
+
+
+ALL = [Flue, Bare, Testpmd, Ovs, OvsTso]

@@ -5,7 +5,7 @@ from html import escape
 
 WIDTH, LABEL, VALUE = 760, 190, 150  # of it all, of the names at the left, of the numbers at the right
 BAR, GAP, HEAD = 15, 12, 8  # height of a bar, between groups, above the first
-PEERS = ["flue", "bare", "testpmd", "ovs-dpdk", "two wake-ups"]  # each keeps its colour (page.py: .c0 to .c4)
+PEERS = ["flue", "bare", "testpmd", "ovs-dpdk", "two wake-ups", "ovs-dpdk tso"]  # each keeps its colour (page.py: .c0 to .c5)
 
 
 def colour(peer):

@@ -18,13 +18,17 @@ class Scenario:
     piece: int = 0  # bytes of a buffer; 0: one holds the longest frame
     flight: int = 1024  # frames on their way in each direction, at most
     ring: int = 1024  # entries of each ring
-    without: tuple = ()  # peers that cannot take part, known beforehand
+    gso: int = 0  # frames are TCP, to be cut into segments of so much payload by whoever needs that
     quick: bool = False
 
 
 def rate(size, **more):
     title = "IMIX" if size == "imix" else f"{size} B"
     return Scenario(f"rate-{size}", "rate", title, size=size, **more)
+
+
+def story(size, title, **more):
+    return Scenario(f"story-{title.replace(' ', '-')}", "story", title, size=size, **more)
 
 
 LIST = [
@@ -47,6 +51,9 @@ LIST = [
     Scenario("latency-half-1514", "half_load", "1514 B at half the rate", size=1514),
     Scenario("idle-2", "idle", "2 ports attached", quick=True),
     Scenario("idle-64", "idle", "64 ports attached", ports=64),
+    story(1514, "MTU 1500"),
+    story(9014, "MTU 9000"),
+    story(65226, "super-frames", gso=1448, flight=64, ring=256),
     Scenario("memory-2", "memory", "2 ports"),
     Scenario("memory-64", "memory", "64 ports", ports=64),
 ]
@@ -57,6 +64,12 @@ KINDS = {
         "mpps": ("rate", "M frames/s", 2, "more"),
         "cycles": ("busy cycles a frame", "cycles", 0, "less"),
         "own_cycles": ("without what others took", "cycles", 0, "less"),
+    }),
+    "story": ("A gigabyte, in frames of different length", {
+        "frames_per_gb": ("frames", "thousands", 1, "less"),
+        "mcycles_per_gb": ("busy cycles of the switch", "millions", 0, "less"),
+        "own_mcycles_per_gb": ("without what others took", "millions", 0, "less"),
+        "gbps": ("rate, both directions at once", "Gb/s", 1, "more"),
     }),
     "virtio_user": ("Both directions at once, an independent client", {
         "mpps": ("rate", "M frames/s", 2, "more"),

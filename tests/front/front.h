@@ -20,6 +20,10 @@
 #define FRONT_HEADER_BYTES 12 /* struct virtio_net_hdr_v1, before each frame */
 
 /* Virtio feature bits (virtio 1.2, sections 5.1.3 and 6). */
+#define FRONT_F_CSUM          (UINT64_C(1) << 0)
+#define FRONT_F_GUEST_CSUM    (UINT64_C(1) << 1)
+#define FRONT_F_GUEST_TSO4    (UINT64_C(1) << 7)
+#define FRONT_F_HOST_TSO4     (UINT64_C(1) << 11)
 #define FRONT_F_MRG_RXBUF     (UINT64_C(1) << 15)
 #define FRONT_F_MQ            (UINT64_C(1) << 22)
 #define FRONT_F_INDIRECT_DESC (UINT64_C(1) << 28)

@@ -10,7 +10,7 @@ import pytest
 from flued import BUILD
 
 RUN = Path(__file__).resolve().parents[1] / "bench/run"
-SCENARIOS = ["rate-60", "rate-imix", "chains-9014", "queues-60", "ports16-256", "latency-", "idle-2", "memory-2"]
+SCENARIOS = ["rate-60", "rate-imix", "chains-9014", "queues-60", "ports16-256", "story", "latency-", "idle-2", "memory-2"]
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +42,15 @@ def test_rates_are_plausible(measured):
     for run in (run for result in rates for run in runs_of(result)):
         assert run["frames"] > 0 and run["mpps"] > 0 and run["cycles"] > 0
         assert run["cycles_from"] == "busy-polls"
+
+
+def test_the_story_tells_what_a_gigabyte_costs(measured):
+    runs = [measured[0][f"story-{name}"]["runs"]["flue"][0] for name in ("MTU-1500", "MTU-9000", "super-frames")]
+    assert [round(run["frames_per_gb"]) for run in runs] == [661, 111, 15]
+    for run in runs:
+        assert run["mcycles_per_gb"] == pytest.approx(run["cycles"] * run["frames_per_gb"] / 1e3)
+        assert run["gbps"] > 0 and run["frames"] > 0
+    assert "does not offer" in measured[0]["story-super-frames"]["failed"]["bare"]
 
 
 def test_flue_tells_its_stages(measured):

@@ -361,6 +361,26 @@ static void sizes_and_psh_end_a_run(void **state)
 		}
 }
 
+static void a_closed_run_takes_nothing_more(void **state)
+{
+	static const uint32_t bytes[] = {1000, 500, 500};
+	static struct merger_frame f[3];
+	struct flow h = flow_of(6);
+	struct merge_seg m[3];
+	struct merge_run run;
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		emit(&h, &f[i], bytes[i]);
+		look_at(&m[i], &f[i]);
+	}
+	assert_true(merge_begin(&run, &m[0]));
+	assert_int_equal(merge_try(&run, &m[1]), MERGE_APPENDED);
+	assert_true(run.is_closed);
+	assert_int_equal(merge_try(&run, &m[2]), MERGE_MISFIT);
+	assert_int_equal(run.count, 2);
+}
+
 /* A run at its limit: one byte more of payload in @first would be too much for the last. */
 static void check_longest(unsigned version, uint32_t last_bytes, enum merge_answer answer)
 {
@@ -422,6 +442,7 @@ static void versions_are_different_flows(void **state)
 	(void)state;
 	emit(&h4, &f[0], 1000);
 	emit(&h6, &f[1], 1000);
+	memcpy(f[1].f + 26, f[0].f + 26, 12); /* the same bytes where IPv4 has its addresses */
 	look_at(&a, &f[0]);
 	look_at(&b, &f[1]);
 	assert_true(merge_begin(&run, &a));
@@ -585,6 +606,7 @@ int main(void)
 		cmocka_unit_test(a_wrong_ip4_checksum_keeps_a_frame_out),
 		cmocka_unit_test(an_ip4_checksum_of_all_ones_is_not_merged),
 		cmocka_unit_test(sizes_and_psh_end_a_run),
+		cmocka_unit_test(a_closed_run_takes_nothing_more),
 		cmocka_unit_test(a_run_is_no_longer_than_ip_can_say),
 		cmocka_unit_test(a_run_has_no_more_segments_than_can_be_cut),
 		cmocka_unit_test(versions_are_different_flows),
