@@ -349,16 +349,24 @@ static int open_interface(struct packet *k, const struct packet_conf *conf, stru
 	return 0;
 }
 
-/* What the kernel does for frames from a packet socket, if the interface does not. */
+/* Is this Linux @major.@minor, or newer? */
+static bool linux_is(unsigned long major, unsigned long minor)
+{
+	unsigned long here;
+	struct utsname u;
+	char *end;
+
+	if (uname(&u))
+		return false;
+	here = strtoul(u.release, &end, 10);
+	return here > major || (here == major && *end == '.' && strtoul(end + 1, NULL, 10) >= minor);
+}
+
+/* What the kernel does for frames from a packet socket, if the interface does not. UDP to be cut it takes since 6.2, and
+ * there is no other way to ask. */
 static uint32_t kernel_offloads(void)
 {
-	unsigned major = 0, minor = 0;
-	struct utsname u;
-
-	/* Linux 6.2 takes UDP to be cut, and there is no other way to ask. */
-	if (!uname(&u) && sscanf(u.release, "%u.%u", &major, &minor) == 2 && (major > 6 || (major == 6 && minor >= 2)))
-		return OFFLOAD_ALL;
-	return OFFLOAD_ALL & ~(uint32_t)(OFFLOAD_USO4 | OFFLOAD_USO6);
+	return linux_is(6, 2) ? OFFLOAD_ALL : OFFLOAD_ALL & ~(uint32_t)(OFFLOAD_USO4 | OFFLOAD_USO6);
 }
 
 static void choose_offloads(struct packet *k, uint32_t off)

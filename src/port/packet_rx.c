@@ -47,7 +47,7 @@ static enum drop_reason take_long(struct packet_rx *rx, uint32_t len, struct tak
 
 	do
 		got = recvmsg(rx->fd, &msg, MSG_DONTWAIT | MSG_TRUNC);
-	while (got < 0 ? errno != EAGAIN && ++errors < LONG_ERRORS_MAX : got != (ssize_t)(len + NET_HDR_SHORT));
+	while (got < 0 ? errno != EAGAIN && ++errors < LONG_ERRORS_MAX : got != (ssize_t)len + NET_HDR_SHORT);
 	if (got < 0)
 		return DROP_KERNEL_LOST;
 	if (len > PACKET_LONG_BYTES - VLAN_TAG_BYTES)
