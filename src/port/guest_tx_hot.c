@@ -179,19 +179,30 @@ static inline void put_frame(struct cursor *c, const struct frame *f, const stru
 	virtq_complete(c->vq, c->chain, c->written, false);
 }
 
+/* Write the header that precedes @f in a buffer of one piece. */
+static force_inline void put_header(const struct guest_tx *q, uint8_t *to, const struct frame *f)
+{
+	static const struct net_hdr plain = {.num_buffers = 1};
+	struct net_hdr hdr;
+
+	if (unlikely(f->off.flags)) {
+		offload_put(f, q->valid_ok, &hdr);
+		memcpy(to, &hdr, q->hdr_bytes);
+		return;
+	}
+	memcpy(to, &plain, NET_HDR_SHORT);
+	if (likely(q->hdr_bytes == NET_HDR_LONG))
+		memcpy(to + NET_HDR_SHORT, &plain.num_buffers, sizeof(plain.num_buffers));
+}
+
 /* The usual case of put_frame(): one buffer in one piece. */
 static force_inline void put_whole(const struct guest_tx *q, const struct virtq_chain *chain, const struct gspan *s,
 				   const struct frame *f)
 {
 	uint32_t hdr_bytes = q->hdr_bytes;
 	uint8_t *to = s->p + hdr_bytes;
-	struct net_hdr hdr = {.num_buffers = 1};
 
-	if (unlikely(f->off.flags))
-		offload_put(f, q->valid_ok, &hdr);
-	memcpy(s->p, &hdr, NET_HDR_SHORT);
-	if (likely(hdr_bytes == NET_HDR_LONG))
-		memcpy(s->p + NET_HDR_SHORT, &hdr.num_buffers, sizeof(hdr.num_buffers));
+	put_header(q, s->p, f);
 	if (likely(f->head_len <= COPY_SHORT_MAX))
 		copy_short(to, f->data, f->head_len);
 	else /* with a tag */

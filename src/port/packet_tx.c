@@ -206,7 +206,8 @@ static enum drop_reason refusal(struct packet *k, int err)
 {
 	if (is_busy(err))
 		return DROP_KERNEL_FULL;
-	if (atomic_load_explicit(&k->port.up, memory_order_relaxed))
+	/* EINVAL is about the frame: UDP in more segments than Linux cuts. */
+	if (err != EINVAL && atomic_load_explicit(&k->port.up, memory_order_relaxed))
 		port_attention(&k->port);
 	return DROP_KERNEL_REFUSED;
 }

@@ -14,7 +14,7 @@ import frames as F
 import pytest
 import vhost_user as vu
 from guest import Guest
-from street import BAD, B, D, open_street
+from street import BAD, D, open_street
 from vring import AVAIL, INDIRECT, NEXT, USED, WRITE
 from wait import wait_until
 

@@ -228,3 +228,18 @@ static inline void giants_go_out(struct port *p, int station, bool finished)
 	}
 	assert_int_equal(receive_giant(station, &got, 0), 0);
 }
+
+/* What Linux does not cut (more than UDP_MAX_SEGMENTS, 128) is refused, and nobody need look after the interface. */
+static inline void crumbs_are_refused(struct port *p, int station)
+{
+	static const struct giant g = {"", 4, IPPROTO_UDP, NET_HDR_GSO_UDP_L4, 0, 60000, 200};
+	static struct giant_frame sent, got;
+	uint32_t len = make_giant(&sent, &g, 0);
+	struct frame_offload off = giant_offload(&sent, &g);
+
+	port_send_undone(p, sent.bytes, len, 1, &off);
+	port_flush(p);
+	assert_int_equal(drops(p, DROP_KERNEL_REFUSED), 1);
+	assert_false(atomic_load(&p->attention));
+	assert_int_equal(receive_giant(station, &got, 20), 0);
+}

@@ -92,6 +92,7 @@ static void giants_go_out_whole(void **state)
 	(void)state;
 	giants_go_out(p, station, true);
 	assert_int_equal(all_drops(p), 0);
+	crumbs_are_refused(p, station);
 	close(station);
 	host_end();
 }
@@ -208,10 +209,11 @@ static void giants_find_an_interface_that_is_down_or_gone(void **state)
 
 static void giants_do_not_pass_what_waits(void **state)
 {
-	static struct giant_frame sent;
+	static struct giant_frame sent, got;
 	struct port *p = open_port(1500, 1500);
 	uint32_t len = make_giant(&sent, &giants[0], 0);
 	struct frame_offload off = giant_offload(&sent, &giants[0]);
+	int station;
 
 	(void)state;
 	p->ops->rx_wake(p, 0);
@@ -220,6 +222,16 @@ static void giants_do_not_pass_what_waits(void **state)
 	port_send_undone(p, sent.bytes, len, 1, &off);
 	assert_int_equal(drops(p, DROP_KERNEL_FULL), 1);
 	assert_true(atomic_load(&packet_of(p)->tx->backlog));
+	host_end();
+	must("ip link del near");
+	/* nor if the interface has just become ready */
+	p = open_port(1500, 1500);
+	station = far_giant_station();
+	atomic_store(&packet_of(p)->tx->backlog, true);
+	port_send_undone(p, sent.bytes, len, 1, &off);
+	assert_int_equal(drops(p, DROP_KERNEL_FULL), 1);
+	assert_int_equal(receive_giant(station, &got, 20), 0);
+	close(station);
 	host_end();
 }
 

@@ -2,6 +2,7 @@
 #include <pthread.h>
 
 #include "port/packet_priv.h"
+#include "port_giant.h"
 #include "port_veth.h"
 
 static uint64_t sent_frames(struct port *p)
@@ -172,6 +173,7 @@ struct sender {
 	struct port *p;
 	unsigned worker;
 	pthread_barrier_t *step;
+	const struct giant *giant; /* what to send; NULL: a short frame */
 };
 
 static void *send_many(void *arg)
@@ -196,23 +198,44 @@ static void *send_many(void *arg)
 	return NULL;
 }
 
+static void send_short(struct sender *s)
+{
+	struct frame f = {.len = 60, .head_len = 60}, *one = &f;
+
+	memset(frame_head_begin(&f), 0xff, f.len);
+	s->p->ops->tx(s->p, &one, 1, s->worker);
+	s->p->ops->tx_flush(s->p, s->worker);
+}
+
+static void send_one_giant(struct sender *s)
+{
+	static struct giant_frame giant;
+	struct frame f = {.len = make_giant(&giant, s->giant, 0), .head_len = FRAME_HEAD_MAX, .n_body = 1}, *one = &f;
+	struct wire_piece body = {.p = giant.bytes + FRAME_HEAD_MAX, .len = f.len - FRAME_HEAD_MAX};
+
+	memcpy(frame_head_begin(&f), giant.bytes, FRAME_HEAD_MAX);
+	f.body = &body;
+	f.off = giant_offload(&giant, s->giant);
+	s->p->ops->tx(s->p, &one, 1, s->worker);
+}
+
 /* Nobody may go away and leave a frame in the ring that nobody will come for. */
 static void *send_in_step(void *arg)
 {
 	struct sender *s = arg;
-	struct frame f = {.len = 60, .head_len = 60}, *one = &f;
 
-	memset(frame_head_begin(&f), 0xff, f.len);
 	for (unsigned n = 0; n < STEPS; n++) {
 		pthread_barrier_wait(s->step);
-		s->p->ops->tx(s->p, &one, 1, s->worker);
-		s->p->ops->tx_flush(s->p, s->worker);
+		if (s->giant)
+			send_one_giant(s);
+		else
+			send_short(s);
 		pthread_barrier_wait(s->step);
 	}
 	return NULL;
 }
 
-static void no_frame_is_left_between_two_workers(void **state)
+static void two_send_in_step(const struct giant *giant)
 {
 	struct port *p = open_port(1500, 1500);
 	struct packet_tx *tx = packet_of(p)->tx;
@@ -220,10 +243,9 @@ static void no_frame_is_left_between_two_workers(void **state)
 	pthread_barrier_t step;
 	unsigned left = 0;
 
-	(void)state;
 	pthread_barrier_init(&step, NULL, 3);
 	for (unsigned i = 0; i < 2; i++) {
-		sender[i] = (struct sender){.p = p, .worker = i, .step = &step};
+		sender[i] = (struct sender){.p = p, .worker = i, .step = &step, .giant = i ? giant : NULL};
 		assert_int_equal(pthread_create(&sender[i].thread, NULL, send_in_step, &sender[i]), 0);
 	}
 	for (unsigned n = 0; n < STEPS; n++) {
@@ -235,6 +257,18 @@ static void no_frame_is_left_between_two_workers(void **state)
 		pthread_join(sender[i].thread, NULL);
 	assert_int_equal(left, 0);
 	host_end();
+}
+
+static void no_frame_is_left_between_two_workers(void **state)
+{
+	(void)state;
+	two_send_in_step(NULL);
+}
+
+static void no_frame_is_left_beside_a_giant(void **state)
+{
+	(void)state;
+	two_send_in_step(&giants[0]);
 }
 
 static void workers_send_at_the_same_time(void **state)
@@ -327,6 +361,7 @@ int main(void)
 		veth_test(frames_do_not_wait_for_ever),
 		veth_test(a_full_ring_drops_and_counts),
 		veth_test(no_frame_is_left_between_two_workers),
+		veth_test(no_frame_is_left_beside_a_giant),
 		veth_test(workers_send_at_the_same_time),
 		veth_test(a_frame_the_kernel_refuses_does_not_hold_up_the_others),
 		veth_test(frames_longer_than_the_interface_takes_are_refused),

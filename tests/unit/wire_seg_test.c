@@ -317,24 +317,27 @@ static void segments_carry_the_seed_of_their_checksum(void **state)
 	}
 }
 
-/* 0 means in UDP that there is no checksum. */
-static void a_udp_segment_has_a_checksum_even_if_it_is_zero(void **state)
+/* 0 means in UDP that there is no checksum, and nothing special in TCP. */
+static void a_checksum_of_zero_is_sent_as_all_ones_in_udp_only(void **state)
 {
 	static struct made m;
 	uint8_t p[FRAME_MAX];
-	struct seg s;
 
 	(void)state;
-	for (unsigned version = 4; version <= 6; version += 2) {
-		make(&(struct shape){.version = version, .udp = true}, 200, &m);
-		assert_int_equal(seg_begin(&s, m.f, m.head_bytes, m.bytes, m.kind, 100), 0);
+	for (unsigned i = 0; i < 4; i++) {
+		struct shape h = {.version = i & 1 ? 4 : 6, .udp = i & 2, .flags = 0x10};
+		uint32_t field;
+		struct seg s;
+
+		make(&h, 200, &m);
+		field = m.l4_off + (h.udp ? 6 : 16);
 		be16_put(m.f + m.head_bytes, 0);
-		take(&s, m.f, p);
-		/* with its checksum as payload, the rest adds up to nothing */
-		be16_put(m.f + m.head_bytes, be16_get(p + m.l4_off + 6));
 		assert_int_equal(seg_begin(&s, m.f, m.head_bytes, m.bytes, m.kind, 100), 0);
 		take(&s, m.f, p);
-		assert_int_equal(be16_get(p + m.l4_off + 6), 0xffff);
+		be16_put(m.f + m.head_bytes, be16_get(p + field)); /* what the rest lacks to add up to nothing */
+		assert_int_equal(seg_begin(&s, m.f, m.head_bytes, m.bytes, m.kind, 100), 0);
+		take(&s, m.f, p);
+		assert_int_equal(be16_get(p + field), h.udp ? 0xffff : 0);
 	}
 }
 
@@ -523,7 +526,7 @@ int main(void)
 		cmocka_unit_test(frames_of_every_shape_come_together_again),
 		cmocka_unit_test(random_frames_come_together_again),
 		cmocka_unit_test(segments_carry_the_seed_of_their_checksum),
-		cmocka_unit_test(a_udp_segment_has_a_checksum_even_if_it_is_zero),
+		cmocka_unit_test(a_checksum_of_zero_is_sent_as_all_ones_in_udp_only),
 		cmocka_unit_test(the_whole_frame_is_made_right_for_whoever_cuts_it),
 		cmocka_unit_test(the_whole_frame_gets_the_seed_that_linux_expects),
 		cmocka_unit_test(a_frame_longer_than_ip_can_say_is_only_cut),
