@@ -8,11 +8,14 @@ import frames as F
 import pytest
 import superframes as S
 import vhost_user as vu
+from flued import Flued
+from guest import Guest
 from lan import exchange, marker, until
 from net_header import (
     GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, GSO_UFO, GUEST_OFFLOADS, HOST_OFFLOADS, NEEDS_CSUM,
 )  # fmt: skip
-from scapy.layers.inet import IP, TCP
+from netns import Netns
+from scapy.layers.inet import TCP
 from scapy.layers.inet6 import IPv6ExtHdrHopByHop, PadN
 from scapy.layers.l2 import Dot1Q, Ether
 
@@ -244,8 +247,7 @@ def test_the_kernel_takes_datagrams_cut_from_a_superframe(able, switch, netns):
 
 
 def tag(packet, vlan):
-    out = Ether(src=packet.src, dst=packet.dst) / Dot1Q(vlan=vlan) / packet.payload.copy()
-    return out
+    return Ether(src=packet.src, dst=packet.dst) / Dot1Q(vlan=vlan) / packet.payload.copy()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -349,12 +351,7 @@ def lane():
 
 class Lane:
     def __init__(self, stack):
-        from flued import Flued
-        from guest import Guest
-        from netns import Netns
-
         self.stack = stack
-        self.guest = Guest
         self.switch = stack.enter_context(Flued())
         self.ns = stack.enter_context(Netns())
         self.ns.quiet()
@@ -367,7 +364,7 @@ class Lane:
 
     def attach(self, name, offloads):
         path = self.switch.add(name)["socket"]
-        guest = self.stack.enter_context(self.guest(path, also=offloads, frame_max=FRAME_MAX)).up()
+        guest = self.stack.enter_context(Guest(path, also=offloads, frame_max=FRAME_MAX)).up()
         assert guest.features & ALL == offloads
         self.switch.wait_state(name, "up")
         return guest

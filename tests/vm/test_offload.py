@@ -30,7 +30,7 @@ HOSTS = {"vm1": 1, "vm2": 2, "vm3": 3, "ns1": 4, "ns2": 5}
 OFFLOADS = "tx sg tso gso gro"
 XFER = BUILD / "tests/vm/xfer"
 PING = "/usr/bin/ping -n"  # busybox's does not know -M
-FRESH = itertools.count(1)
+FRESH = itertools.count(100)
 
 
 def address(host, family, tagged):
@@ -257,7 +257,7 @@ def narrow(network):
         network.switch.set(port, mtu=1500)
         number = next(FRESH)
         net = TAG if tagged else 1
-        to, length = (f"10.{net}.1.{number}", 16) if family == 4 else (f"fd00:{net}::1:{number}", 64)
+        to, length = (f"10.{net}.0.{number}", 24) if family == 4 else (f"fd00:{net}::{number}", 64)
         network.hosts[name].also(tagged, f"{to}/{length}")
         return to
 

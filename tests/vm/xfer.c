@@ -8,6 +8,7 @@
  * in guests, in namespaces and between them, over IPv4 and IPv6. */
 #include <errno.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
@@ -102,15 +103,24 @@ static void serve_stream(int listener)
 	close(fd);
 }
 
+/* The answer goes out from the address that was asked (the control message: RFC 3542 6), of which a host may have many. */
 static void serve_datagram(int fd)
 {
 	static uint8_t chunk[CHUNK_BYTES];
 	struct sockaddr_storage from;
-	socklen_t from_len = sizeof(from);
-	ssize_t got = recvfrom(fd, chunk, sizeof(chunk), 0, (struct sockaddr *)&from, &from_len);
+	uint8_t control[256];
+	struct iovec iov = {.iov_base = chunk, .iov_len = sizeof(chunk)};
+	struct msghdr m = {.msg_name = &from,
+			   .msg_namelen = sizeof(from),
+			   .msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = control,
+			   .msg_controllen = sizeof(control)};
+	ssize_t got = recvmsg(fd, &m, 0);
 
-	if (got >= 0 && sendto(fd, chunk, (size_t)got, 0, (struct sockaddr *)&from, from_len) < 0)
-		perror("xfer: sendto"); /* the client asks again */
+	iov.iov_len = got < 0 ? 0 : (size_t)got;
+	if (got >= 0 && sendmsg(fd, &m, 0) < 0)
+		perror("xfer: sendmsg"); /* the client asks again */
 }
 
 static int bound(const char *port, int type)
@@ -122,7 +132,7 @@ static int bound(const char *port, int type)
 		lie("no such port");
 	fd = socket(a->ai_family, type, 0);
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) ||
-	    bind(fd, a->ai_addr, a->ai_addrlen))
+	    setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &one, sizeof(one)) || bind(fd, a->ai_addr, a->ai_addrlen))
 		die(port);
 	freeaddrinfo(a);
 	return fd;
