@@ -5,6 +5,7 @@ Only what is received together is merged, so flued is held while the segments ar
 
 import contextlib
 import signal
+from pathlib import Path
 
 import frames as F
 import pytest
@@ -14,6 +15,7 @@ from lan import exchange
 from net_header import GSO_NONE, GUEST_OFFLOADS
 from scapy.layers.inet import TCP
 from scapy.layers.l2 import Ether
+from wait import wait_until
 
 A, B = F.mac(1), F.mac(2)
 SEGMENTS = 30  # fewer than any port takes at once, and shorter than IP
@@ -39,8 +41,13 @@ class Wire:
         switch.wait_state("up", "up")
         self.raw = far.raw("eth0")
 
+    def is_stopped(self):
+        tasks = Path(f"/proc/{self.switch.pid}/task").iterdir()
+        return all((task / "stat").read_text().rpartition(")")[2].split()[0] == "T" for task in tasks)
+
     def send_together(self, frames):
         self.switch.process.send_signal(signal.SIGSTOP)
+        wait_until(self.is_stopped, "every thread of flued to be stopped")
         try:
             for frame in frames:
                 self.raw.send(frame)
