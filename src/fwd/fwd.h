@@ -111,8 +111,9 @@ struct fwd_work {
 	struct port_set touched; /* a bit is added for each port that was sent to and must be published and flushed */
 	uint64_t decided_cycles; /* when it was clear where every frame goes; copying came after */
 	struct fwd_memo memo[FWD_MEMOS];
-	unsigned cuts_left;                          /* frames that this batch may still be cut into */
-	struct frame_batch room;                     /* for what frames are cut into */
+	unsigned asked_left;     /* segments that frames of this batch may still ask for, of us, a kernel or a guest */
+	unsigned cuts_left;      /* frames that this batch may still be cut into, here */
+	struct frame_batch room; /* for what frames are cut into */
 	struct wire_piece merged[FWD_MERGED_PIECES]; /* bodies of frames that were merged */
 	struct fwd_told told[PORTS_MAX];
 };

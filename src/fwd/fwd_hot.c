@@ -164,6 +164,20 @@ static void deliver_unicast(const struct pass *p, struct frame_batch *b, uint16_
 	}
 }
 
+/* A super-frame is dropped that asks for more segments than the batch has left: a kernel that is given it whole cuts it in
+ * this thread, and those who share it wait. */
+static __attribute__((noinline)) uint16_t if_affordable(const struct pass *p, const struct frame *f, uint16_t to)
+{
+	unsigned segments = (f->len - f->off.hdr_len - 1) / f->off.gso_size + 1;
+
+	if (to == TO_NOWHERE)
+		return to;
+	if (segments > p->work->asked_left)
+		return drop(p, DROP_BAD_OFFLOAD);
+	p->work->asked_left -= segments;
+	return to;
+}
+
 static bool floods_to(const struct pass *p, unsigned id, const struct frame *f)
 {
 	return id != p->in->id && carries(&p->t->conf[id], f->vlan) &&
@@ -217,9 +231,11 @@ void fwd_process(struct fwd *f, struct port *in, struct frame_batch *b, unsigned
 		port_drop(in, worker, DROP_NO_DESTINATION, b->n);
 		return; /* it is leaving the switch */
 	}
-	work->cuts_left = CUTS_MAX;
+	work->asked_left = work->cuts_left = CUTS_MAX;
 	for (unsigned i = 0; i < b->n; i++) {
 		to[i] = decide(&p, &b->f[i]);
+		if (unlikely(b->f[i].off.gso_type != NET_HDR_GSO_NONE))
+			to[i] = if_affordable(&p, &b->f[i], to[i]);
 		flood |= to[i] == TO_FLOOD;
 	}
 	work->decided_cycles = cycles_now();

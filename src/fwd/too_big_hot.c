@@ -7,15 +7,15 @@
 
 #define TOLD_PER_S 100 /* answers to one port, by each worker: many flows can learn, and nobody is flooded */
 
-/* May one more answer go to @p->in in this second? */
-static bool may_tell(const struct pass *p)
+/* The answers that went to @p->in in this second. */
+static uint32_t *told(const struct pass *p)
 {
 	struct fwd_told *t = &p->work->told[p->in->id];
 	uint32_t now_s = (uint32_t)p->stamp;
 
 	if (t->second != now_s)
 		*t = (struct fwd_told){.second = now_s};
-	return t->n++ < TOLD_PER_S;
+	return &t->n;
 }
 
 void pass_tell_too_big(const struct pass *p, const struct frame *f, uint32_t mtu)
@@ -24,11 +24,12 @@ void pass_tell_too_big(const struct pass *p, const struct frame *f, uint32_t mtu
 	struct wire_piece rest;
 	struct frame *a = &p->work->room.f[0];
 
-	if (!atomic_load_explicit(&p->in->tell_too_big, memory_order_relaxed) || !may_tell(p))
+	if (!atomic_load_explicit(&p->in->tell_too_big, memory_order_relaxed) || *told(p) >= TOLD_PER_S)
 		return;
 	a->len = icmp_too_big(answer, sizeof(answer), f->data, f->head_len, f->len, mtu);
-	if (a->len == 0)
+	if (a->len == 0 || a->len > port_bytes_max(p->in))
 		return;
+	++*told(p); /* not before: what nobody is told of must not use up what others need */
 	a->head_len = min_u32(a->len, FRAME_HEAD_MAX);
 	memcpy(frame_head_begin(a), answer, a->head_len);
 	rest = (struct wire_piece){.p = answer + a->head_len, .len = a->len - a->head_len};

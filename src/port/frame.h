@@ -140,6 +140,13 @@ static inline void frame_pop_tag(struct frame *f)
 	f->tagged = false;
 }
 
+/* Bytes to skip at the front of the head for the frame as it was checked, without a pushed tag: that may be one more than
+ * wire_parse() looks behind. Only the MACs are not there. Hot. */
+static inline uint32_t frame_tag_bytes(const struct frame *f)
+{
+	return f->tagged ? VLAN_TAG_BYTES : 0;
+}
+
 /* The flow hash (wire_flow_hash), computed once. Hot. */
 static inline uint32_t frame_hash(struct frame *f)
 {

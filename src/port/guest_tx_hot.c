@@ -256,7 +256,10 @@ static __attribute__((noinline)) void put_summed(const struct guest_tx *q, const
 /* Where it cannot be done while copying. It was checked that it can be done (offload_take). */
 static __attribute__((noinline)) void complete_csum(struct frame *f)
 {
-	if (l4_csum_finish(f->data, f->head_len, f->body, f->n_body, f->off.csum_start, f->off.csum_offset) == 0)
+	uint32_t tag = frame_tag_bytes(f);
+
+	if (l4_csum_finish(f->data + tag, f->head_len - tag, f->body, f->n_body, f->off.csum_start - tag,
+			   f->off.csum_offset) == 0)
 		f->off = (struct frame_offload){.flags = NET_HDR_F_DATA_VALID};
 }
 

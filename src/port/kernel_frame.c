@@ -9,8 +9,13 @@
 
 enum drop_reason kernel_frame_take(struct frame *f, const struct net_hdr *h)
 {
-	enum drop_reason reason = offload_take(f, h, OFFLOAD_ALL);
+	struct net_hdr checked = *h;
+	enum drop_reason reason;
 
+	/* What a NIC has verified and merged (LRO): whoever cuts it makes the checksums anew. */
+	if (h->gso_type != NET_HDR_GSO_NONE && h->flags & NET_HDR_F_DATA_VALID)
+		checked.flags |= NET_HDR_F_NEEDS_CSUM;
+	reason = offload_take(f, &checked, OFFLOAD_ALL);
 	if (reason == DROP_N && net_hdr_is_plain(h))
 		f->off.flags |= h->flags & NET_HDR_F_DATA_VALID;
 	return reason;

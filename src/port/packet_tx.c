@@ -45,9 +45,10 @@ static void copy_frame(uint8_t *dst, const struct frame *f)
 static bool finish(uint8_t *p, const struct frame *f)
 {
 	struct wire_piece rest = {.p = p + f->head_len, .len = f->len - f->head_len};
+	uint32_t tag = frame_tag_bytes(f);
 
 	return !(f->off.flags & NET_HDR_F_NEEDS_CSUM) ||
-	       !l4_csum_finish(p, f->head_len, &rest, 1, f->off.csum_start, f->off.csum_offset);
+	       !l4_csum_finish(p + tag, f->head_len - tag, &rest, 1, f->off.csum_start - tag, f->off.csum_offset);
 }
 
 /* DROP_N: it is in the ring. Locked. */

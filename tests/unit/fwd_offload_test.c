@@ -247,12 +247,36 @@ static void segments_are_tagged_on_a_trunk(void **state)
 static void crumbs_are_bounded(void **state)
 {
 	(void)state;
+	/* whoever cuts them: a kernel does it in our thread */
+	for (unsigned whole = 0; whole < 2; whole++) {
+		begin(whole ? OFFLOAD_ALL : 0);
+		for (unsigned i = 0; i < FRAME_BATCH; i++)
+			put_long(B, TCP, 8000, 8, 8000);
+		process(IN);
+		assert_int_equal(fake[OUT]->port.counters[WORKER].tx_frames, CUTS_MAX / 1000 * (whole ? 1 : 1000));
+		assert_int_equal(drops(IN, DROP_BAD_OFFLOAD), FRAME_BATCH - CUTS_MAX / 1000);
+		switch_down();
+	}
+}
+
+/* What several ports do not take whole is cut for each of them. */
+static void crumbs_of_a_flood_are_bounded(void **state)
+{
+	uint64_t sent = 0, dropped = 0;
+
+	(void)state;
 	begin(0);
-	for (unsigned i = 0; i < FRAME_BATCH; i++)
-		put_long(B, TCP, 8000, 8, 8000);
+	for (unsigned i = 0; i < 8; i++)
+		put_long(BROADCAST, TCP, 8000, 8, 8000);
+	for (unsigned k = 0; k < 4; k++) /* what went there before */
+		sent -= fake[k]->port.counters[WORKER].tx_frames;
 	process(IN);
-	assert_int_equal(fake[OUT]->port.counters[WORKER].tx_frames, CUTS_MAX / 1000 * 1000);
-	assert_int_equal(drops(OUT, DROP_QUEUE_FULL), FRAME_BATCH - CUTS_MAX / 1000);
+	for (unsigned k = 0; k < 4; k++) {
+		sent += fake[k]->port.counters[WORKER].tx_frames;
+		dropped += drops(k, DROP_QUEUE_FULL);
+	}
+	assert_int_equal(sent, CUTS_MAX / 1000 * 1000);
+	assert_int_equal(dropped, 3 * 8 - CUTS_MAX / 1000);
 	switch_down();
 }
 
@@ -268,6 +292,7 @@ int main(void)
 		cmocka_unit_test(a_flood_is_cut_for_some),
 		cmocka_unit_test(segments_are_tagged_on_a_trunk),
 		cmocka_unit_test(crumbs_are_bounded),
+		cmocka_unit_test(crumbs_of_a_flood_are_bounded),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

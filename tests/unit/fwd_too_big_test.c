@@ -89,6 +89,36 @@ static void answers_are_limited_in_each_second(void **state)
 	switch_down();
 }
 
+/* Or whoever is behind the same port, and sends what is no IP, could keep others from being told. */
+static void what_is_not_answered_does_not_count(void **state)
+{
+	(void)state;
+	begin();
+	for (unsigned i = 0; i < 2; i++) {
+		batch.n = batch.n_spans = 0;
+		for (unsigned k = 0; k < FRAME_BATCH; k++)
+			be16_put(put_ip(B, UNTAGGED, 1515)->data + 12, 0x88b5);
+		process(IN);
+	}
+	batch.n = batch.n_spans = 0;
+	put_ip(B, UNTAGGED, 1515);
+	process(IN);
+	assert_int_equal(fake[IN]->n, 1);
+	switch_down();
+}
+
+static void an_answer_fits_the_senders_mtu(void **state)
+{
+	(void)state;
+	begin();
+	fake[IN]->port.mtu = FRAME_MTU_MIN;
+	put_ip(B, UNTAGGED, 1515);
+	process(IN);
+	for (unsigned i = 0; i < fake[IN]->n; i++)
+		assert_in_range(fake[IN]->got[i].len, 0, FRAME_MTU_MIN + 14);
+	switch_down();
+}
+
 static void the_answer_comes_by_the_vlan_of_the_question(void **state)
 {
 	struct fwd_port_conf conf[] = {trunk_of(0, 10, 11, 0), access_to(11)};
@@ -111,6 +141,8 @@ int main(void)
 		cmocka_unit_test(the_sender_of_a_long_frame_is_told_the_mtu),
 		cmocka_unit_test(nobody_is_told_who_does_not_want_it_or_floods),
 		cmocka_unit_test(answers_are_limited_in_each_second),
+		cmocka_unit_test(what_is_not_answered_does_not_count),
+		cmocka_unit_test(an_answer_fits_the_senders_mtu),
 		cmocka_unit_test(the_answer_comes_by_the_vlan_of_the_question),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

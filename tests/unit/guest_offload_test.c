@@ -51,9 +51,10 @@ static struct rig *rig_with(uint32_t may_leave, uint32_t takes, bool mrg_rxbuf)
 	return r;
 }
 
-/* Send @p to the guest, whose buffers are of @size bytes, and collect header and frame from them. Returns its length. */
-static uint32_t deliver(struct rig *r, const uint8_t *p, uint32_t len, struct frame_offload off, uint32_t size,
-			struct net_hdr *hdr, uint8_t *got)
+/* Send @p to the guest, whose buffers are of @size bytes, and collect header and frame from them. @tci: of a tag that is
+ * pushed before it; 0: none. Returns its length. */
+static uint32_t deliver_tagged(struct rig *r, const uint8_t *p, uint32_t len, struct frame_offload off, uint32_t size,
+			       uint16_t tci, struct net_hdr *hdr, uint8_t *got)
 {
 	static struct frame f;
 	struct frame *list[] = {&f};
@@ -71,16 +72,24 @@ static uint32_t deliver(struct rig *r, const uint8_t *p, uint32_t len, struct fr
 	f.body = body;
 	f.n_body = 2;
 	f.off = off;
+	if (tci)
+		frame_push_tag(&f, tci);
 	r->port->ops->tx(r->port, list, 1, RIG_WORKER);
 	r->port->ops->tx_publish(r->port, RIG_WORKER);
 	while (rig_take(r, RECEIVEQ(0), &e)) {
 		ram_read(&r->ram, gpa[e.id], bytes + n, e.len);
 		n += e.len;
 	}
-	assert_int_equal(n, NET_HDR_LONG + len);
+	assert_int_equal(n, NET_HDR_LONG + f.len);
 	memcpy(hdr, bytes, NET_HDR_LONG);
-	memcpy(got, bytes + NET_HDR_LONG, len);
-	return len;
+	memcpy(got, bytes + NET_HDR_LONG, f.len);
+	return f.len;
+}
+
+static uint32_t deliver(struct rig *r, const uint8_t *p, uint32_t len, struct frame_offload off, uint32_t size,
+			struct net_hdr *hdr, uint8_t *got)
+{
+	return deliver_tagged(r, p, len, off, size, 0, hdr, got);
 }
 
 /* Whatever the buffers are, who does not take frames without a checksum gets it, and the frame is else the same. */
@@ -110,6 +119,35 @@ static void a_guest_gets_whole_checksums_if_it_wants_them(void **state)
 		assert_int_equal(slow_l4_sum(4, got + IP, proto, got + TCP_OFF, HEAD - TCP_OFF + BYTES), 0xffff);
 		memcpy(got + at, p + at, 2);
 		assert_memory_equal(got, p, len);
+		rig_free(r);
+	}
+}
+
+/* A trunk puts its tag before the two that a frame may have had from its sender, whose checksum was checked without. */
+static void a_third_tag_does_not_hide_a_checksum(void **state)
+{
+	static const uint8_t tags[] = {0x88, 0xa8, 0, 7, 0x81, 0, 0, 8};
+	static uint8_t p[RIG_FRAME], got[RIG_FRAME];
+	static const uint32_t size[] = {4096, 600};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(size); i++) {
+		struct rig *r = rig_with(0, 0, true);
+		uint32_t len = make_packet(p, TCP, BYTES, 0) + sizeof(tags);
+		struct net_hdr hdr;
+
+		memmove(p + 12 + sizeof(tags), p + 12, len - 12 - sizeof(tags));
+		memcpy(p + 12, tags, sizeof(tags));
+		deliver_tagged(r, p, len,
+			       (struct frame_offload){.flags = NET_HDR_F_NEEDS_CSUM,
+						      .csum_start = TCP_OFF + sizeof(tags),
+						      .csum_offset = 16},
+			       size[i], 100, &hdr, got);
+		assert_int_equal(hdr.flags, 0);
+		assert_memory_equal(got, p, 12);
+		assert_memory_equal(got + 12, "\x81\0\0\x64\x88\xa8\0\x07\x81\0\0\x08\x08\0", 14);
+		memmove(got, got + 12, len - 8); /* where it would be without tags */
+		assert_int_equal(slow_l4_sum(4, got + IP, TCP, got + TCP_OFF, HEAD - TCP_OFF + BYTES), 0xffff);
 		rig_free(r);
 	}
 }
@@ -291,6 +329,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_guest_gets_whole_checksums_if_it_wants_them),
+		cmocka_unit_test(a_third_tag_does_not_hide_a_checksum),
 		cmocka_unit_test(no_udp_checksum_is_zero),
 		cmocka_unit_test(a_guest_is_told_what_is_left_to_do),
 		cmocka_unit_test(a_good_checksum_is_told_to_who_understands),

@@ -253,6 +253,41 @@ static void a_checksum_that_cannot_be_completed_is_not_sent(void **state)
 	host_end();
 }
 
+/* A trunk puts its tag before the two that a frame may have had from its sender, whose checksum was checked without. */
+static void a_third_tag_does_not_hide_a_checksum(void **state)
+{
+	static const struct giant g = {"", 4, IPPROTO_TCP, NET_HDR_GSO_NONE, 0, 1000, 0};
+	static const uint8_t tags[] = {0x88, 0xa8, 0, 7, 0x81, 0, 0, 8};
+	static struct giant_frame plain, got;
+	struct port *p = open_port(1500, 1500);
+	int station = far_giant_station();
+	uint32_t len = make_giant(&plain, &g, 0);
+	struct frame f, *one = &f;
+	struct wire_piece body = {plain.bytes + FRAME_HEAD_MAX - sizeof(tags),
+				  len - (uint32_t)(FRAME_HEAD_MAX - sizeof(tags))};
+	uint8_t *head = frame_head_begin(&f);
+
+	(void)state;
+	memcpy(head, plain.bytes, 12);
+	memcpy(head + 12, tags, sizeof(tags));
+	memcpy(head + 12 + sizeof(tags), plain.bytes + 12, FRAME_HEAD_MAX - 12 - sizeof(tags));
+	f.len = len + sizeof(tags);
+	f.head_len = FRAME_HEAD_MAX;
+	f.body = &body;
+	f.n_body = 1;
+	f.off = (struct frame_offload){
+		.flags = NET_HDR_F_NEEDS_CSUM, .csum_start = 34 + sizeof(tags), .csum_offset = 16};
+	frame_push_tag(&f, 100);
+	p->ops->tx(p, &one, 1, WORKER);
+	port_flush(p);
+	assert_int_equal(drops(p, DROP_BAD_OFFLOAD), 0);
+	assert_int_equal(receive_giant(station, &got, WAIT_S * 1000), f.len);
+	assert_int_equal(l4_csum_finish(plain.bytes, len, NULL, 0, 34, 16), 0);
+	assert_memory_equal(got.bytes + f.len - (len - 14), plain.bytes + 14, len - 14);
+	close(station);
+	host_end();
+}
+
 static void what_is_switched_off_is_not_taken(void **state)
 {
 	static const struct {
@@ -543,6 +578,7 @@ int main(void)
 		veth_test(giants_find_an_interface_that_is_down_or_gone),
 		veth_test(giants_do_not_pass_what_waits),
 		veth_test(a_checksum_that_cannot_be_completed_is_not_sent),
+		veth_test(a_third_tag_does_not_hide_a_checksum),
 		veth_test(what_is_switched_off_is_not_taken),
 		veth_test(long_frames_of_one_batch_do_not_share_a_buffer),
 		veth_test(a_long_frame_left_behind_is_not_taken_for_another),
