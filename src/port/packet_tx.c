@@ -11,12 +11,15 @@
  *
  * Frames to be cut go by a socket of their own, one call for each, after all that is in the ring; who sends one is in the
  * kernel meanwhile. They do pass the queueing discipline, because only behind it the kernel cuts for an interface that
- * cannot. It is empty, and so keeps the order, unless the interface was busy a moment ago.
+ * cannot. As long as such frames wait there (a shaper, a busy interface), all others go the same way, one call for each,
+ * so that none overtakes.
  *
  * Invariant: slots [tail, head) are filled. The kernel's own position is never behind the tail, and it is the tail
  *            whenever nobody is in the kernel: frames are taken back by setting the head to it.
  */
 #include <errno.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "base/time.h"
@@ -268,6 +271,25 @@ static enum drop_reason send_short(struct packet *k, const struct frame *f, unsi
 	return fill(k->tx, f);
 }
 
+/* Has the kernel frames to be cut that it has not sent yet? Locked. */
+static bool longs_are_waiting(const struct packet_tx *tx)
+{
+	int bytes = 0;
+
+	return tx->longs_wait && ioctl(tx->long_fd, SIOCOUTQ, &bytes) == 0 && bytes > 0;
+}
+
+static enum drop_reason send_one(struct packet *k, struct frame *f, unsigned worker, bool *flushed)
+{
+	enum drop_reason reason;
+
+	if (likely(f->off.gso_type == NET_HDR_GSO_NONE && !k->tx->longs_wait))
+		return send_short(k, f, worker, flushed);
+	reason = send_long(k, f, worker);
+	k->tx->longs_wait |= reason == DROP_N;
+	return reason;
+}
+
 void packet_tx_frames(struct port *p, struct frame *const *f, unsigned n, unsigned worker)
 {
 	struct packet *k = packet_of(p);
@@ -275,12 +297,12 @@ void packet_tx_frames(struct port *p, struct frame *const *f, unsigned n, unsign
 	bool flushed = false;
 
 	spin_lock(&k->tx->lock);
+	k->tx->longs_wait = longs_are_waiting(k->tx);
 	for (unsigned i = 0; i < n; i++) {
 		enum drop_reason reason = DROP_KERNEL_REFUSED;
 
 		if (likely(!is_too_long(f[i], frame_max)))
-			reason = f[i]->off.gso_type == NET_HDR_GSO_NONE ? send_short(k, f[i], worker, &flushed)
-									: send_long(k, f[i], worker);
+			reason = send_one(k, f[i], worker, &flushed);
 		if (unlikely(reason != DROP_N))
 			port_drop(p, worker, reason, 1);
 	}
