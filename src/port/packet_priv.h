@@ -72,7 +72,7 @@ struct packet_tx {
 	uint32_t tail;     /* oldest slot the kernel has not been seen to take; [tail, head) is filled */
 	struct spin lock;
 	bool may_wait;        /* somebody polls, so frames may wait in the ring while the interface is busy */
-	bool longs_wait;      /* frames to be cut may be in the queueing discipline still; what follows goes there too */
+	bool longs_wait;      /* frames to be cut may still be in the queueing discipline */
 	_Atomic bool backlog; /* frames wait to be tried again */
 	/* one worker at a time is in the kernel for this ring */
 	struct spin in_kernel;
