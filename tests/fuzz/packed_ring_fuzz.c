@@ -172,7 +172,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memset(journal, 0, sizeof(journal));
 	memset(ram_at(&ram, table_gpa), 0, TABLE_BYTES);
 	guest_connected(guest);
-	guest_features(guest, &(struct guest_agreed){.mrg_rxbuf = first & 2, .long_header = first & 4});
+	guest_features(guest, &(struct guest_agreed){.mrg_rxbuf = first & 2,
+						     .long_header = first & 4,
+						     .may_leave = first & 64 ? OFFLOAD_ALL : 0,
+						     .takes = first & 128 ? OFFLOAD_ALL : 0});
 	ram.gmem->log.on = first & 16;
 	for (unsigned i = 0; i < RINGS; i++) {
 		memset(ring[i].ring, 0, 16 * (size_t)ring[i].size);

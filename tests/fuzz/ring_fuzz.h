@@ -175,9 +175,26 @@ static bool is_in_guest(const uint8_t *p, uint32_t len)
 	return false;
 }
 
+/* What a guest leaves undone lies within its frame, whatever it wrote (port/frame.h). */
+static void check_offload(const struct frame *f)
+{
+	const struct frame_offload *off = &f->off;
+
+	expect(off->gso_type == NET_HDR_GSO_NONE || off->flags == NET_HDR_F_NEEDS_CSUM,
+	       "segmentation without checksum");
+	expect(off->hdr_len <= f->head_len, "length of a header");
+	if (off->flags & NET_HDR_F_NEEDS_CSUM)
+		expect(off->csum_start >= ETH_HEAD_BYTES && off->csum_start + off->csum_offset + 2u <= f->head_len,
+		       "place of a checksum");
+	if (off->gso_type != NET_HDR_GSO_NONE)
+		expect(off->gso_size && off->hdr_len && (uint32_t)off->hdr_len + off->gso_size < f->len, "segments");
+}
+
 static void check_frame(const struct frame *f)
 {
 	uint64_t len = f->head_len;
+
+	check_offload(f);
 
 	expect(f->len >= ETH_HEAD_BYTES && f->len <= FRAME_BYTES_MAX, "length of a frame");
 	expect(f->head_len == min_u32(f->len, FRAME_HEAD_MAX), "length of a head");
@@ -224,6 +241,9 @@ static void transmit(unsigned how, uint32_t len)
 		span.len = len - f->head_len;
 		f->body = &span;
 		f->n_body = span.len > 0;
+		if (how & 1 && f->head_len >= 54)
+			f->off = (struct frame_offload){
+				.flags = NET_HDR_F_NEEDS_CSUM, .hdr_len = 54, .csum_start = 34, .csum_offset = 16};
 	}
 	port->ops->tx(port, list, n, worker);
 	if (how & 128)
