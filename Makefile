@@ -29,6 +29,7 @@ test-asan: deps-test $(ASAN)/build.ninja ## unit and namespace tests under the a
 
 bench: deps-bench build ## measure, beside the peers; numbers and plots go to build/bench/
 	@FLUE_BUILD=$(abspath $(BUILD)) tests/bench/run --json $(BUILD)/bench/bench.json --html $(BUILD)/bench/bench.html
+	@FLUE_BUILD=$(abspath $(BUILD)) tests/bench/wires
 
 lint: deps-lint $(BUILD)/build.ninja $(CLANG)/build.ninja ## format, static analysis, our own checks
 	@devtools/lint $(BUILD) $(CLANG)
